@@ -1,0 +1,1 @@
+"""Builds: fetch, detect, plan, install, snapshot, report. Knows nothing of the orchestrator."""
