@@ -66,7 +66,7 @@ class Space:
     """Last time a request began or a stream moved more than keep-alives."""
     created_at: float = 0.0
     updated_at: float = 0.0
-    created_by: UserId = UserId("")
+    created_by: UserId
 
     @property
     def space_name(self) -> SpaceName:
