@@ -80,8 +80,9 @@ _FROM_ANY: _Row = {
     E.PAUSE: S.PAUSED,
     E.DELETE: S.DELETING,
 }
-# An older revision serves while the newest commit is an error: its replica may go, come and sleep; the error stays.
-_ERROR_WITH_OLDER: _Row = {E.REPLICA_READY: None, E.REPLICA_LOST: None, E.IDLE: S.SLEEPING, E.BUILD_FAILED: None}
+# An older revision serves while the newest commit is an error. Once its replica has gone, for idleness or by a crash,
+# the Space sleeps: the next visit wakes the older revision again, and the newest commit's problem stays on record.
+_ERROR_WITH_OLDER: _Row = {E.REPLICA_READY: None, E.REPLICA_LOST: S.SLEEPING, E.IDLE: S.SLEEPING, E.BUILD_FAILED: None}
 
 # stage -> event -> new stage; None stays. Stages of the RUNNING_ family appear as the plain ones (see _lift).
 TABLE: dict[Stage, _Row] = {

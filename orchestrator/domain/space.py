@@ -48,7 +48,12 @@ class Space:
     problem: Problem | None = None
     """Why the newest commit does not run; kept while an older one serves or sleeps."""
     revision_id: str | None = None
-    """Newest revision that has an image."""
+    """The revision that runs when the Space runs: the newest one with an image, or, after that one failed to start,
+    the one before it that answered."""
+    good_revision_id: str | None = None
+    """Newest revision that has ever answered."""
+    sleep_asked_at: float | None = None
+    """When the owner asked to put it to sleep now; None once it sleeps or a visit came."""
     visibility: str = "public"
     sleep_time_s: int | None = None
     """Idle seconds until sleep; None takes the installation's default, NEVER stays awake."""
@@ -156,6 +161,8 @@ class Replica:
     space_id: str
     revision_id: str
     state: ReplicaState
+    generation: int = 0
+    """The Space's generation that asked for it; a restart wants a replica of a newer one."""
     address: str = ""
     """Where the gateway reaches it: `unix:PATH` (relative to the run folder) or `tcp:IP:PORT`."""
     started_at: float = 0.0

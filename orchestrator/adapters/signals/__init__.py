@@ -1,0 +1,1 @@
+"""Hints between processes, by Redis publish/subscribe."""

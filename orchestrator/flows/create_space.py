@@ -1,0 +1,72 @@
+"""A name -> a Space with a repository, and nothing running."""
+
+from collections.abc import Sequence
+
+from orchestrator.domain.names import SpaceName
+from orchestrator.domain.space import Space, User, Variable
+from orchestrator.errors import Invalid, NotAllowed
+from orchestrator.flows import life
+from orchestrator.flows.context import Tools
+
+SDKS = ("gradio", "streamlit", "static", "asgi", "docker")
+_ATTRIBUTES = """\
+*.bin filter=lfs diff=lfs merge=lfs -text
+*.ckpt filter=lfs diff=lfs merge=lfs -text
+*.gguf filter=lfs diff=lfs merge=lfs -text
+*.h5 filter=lfs diff=lfs merge=lfs -text
+*.msgpack filter=lfs diff=lfs merge=lfs -text
+*.npy filter=lfs diff=lfs merge=lfs -text
+*.npz filter=lfs diff=lfs merge=lfs -text
+*.onnx filter=lfs diff=lfs merge=lfs -text
+*.parquet filter=lfs diff=lfs merge=lfs -text
+*.pt filter=lfs diff=lfs merge=lfs -text
+*.pth filter=lfs diff=lfs merge=lfs -text
+*.safetensors filter=lfs diff=lfs merge=lfs -text
+*.tflite filter=lfs diff=lfs merge=lfs -text
+*.zip filter=lfs diff=lfs merge=lfs -text
+"""
+
+
+def create_space(
+    tools: Tools,
+    user: User,
+    name: SpaceName,
+    *,
+    sdk: str,
+    visibility: str = "public",
+    sleep_time_s: int | None = None,
+    secrets: Sequence[Variable] = (),
+    variables: Sequence[Variable] = (),
+    now: float,
+) -> Space:
+    """Register a Space and give it a repository with a first commit.
+
+    The first commit has no app, so the stage stays NO_APP_FILE. Raises Conflict (with the Space's URL) if the name is
+    taken, NotAllowed for another's namespace, Invalid for an unknown SDK or visibility.
+    """
+    if name.owner.lower() != user.name.lower() and not user.is_admin:
+        raise NotAllowed(f"You may create Spaces under {user.name!r} only, not under {name.owner!r}.")
+    if sdk not in SDKS:
+        raise Invalid(f"{sdk[:50]!r} is no SDK that Dormouse knows: write one of {', '.join(SDKS)}.")
+    if visibility not in ("public", "private"):
+        raise Invalid(f"{visibility[:50]!r} is no visibility that Dormouse has: write public or private.")
+    space = tools.store.create_space(
+        name,
+        sdk=sdk,
+        domain=tools.settings.spaces_domain,
+        created_by=user.id,
+        visibility=visibility,
+        sleep_time_s=sleep_time_s,
+        now=now,
+    )
+    sha = tools.repositories.create(space.id, _first_files(name, sdk), author=user.name, now=now)
+    space = tools.store.update_space(space.id, sha=sha, card={"title": name.name, "sdk": sdk})
+    for secret, items in ((True, secrets), (False, variables)):
+        for item in items:
+            space = life.set_variable(tools, space, item, secret=secret, now=now)
+    return space
+
+
+def _first_files(name: SpaceName, sdk: str) -> dict[str, bytes]:
+    readme = f"---\ntitle: {name.name}\nsdk: {sdk}\n---\n\nPush an app to this repository to start it.\n"
+    return {".gitattributes": _ATTRIBUTES.encode(), "README.md": readme.encode()}

@@ -1,0 +1,54 @@
+"""Build wanted -> order handed to a worker."""
+
+import hashlib
+import secrets
+
+import structlog
+
+from orchestrator.domain.lifecycle import Event, ImpossibleTransition
+from orchestrator.domain.space import Build, BuildStatus, Problem, Space
+from orchestrator.flows.context import Tools
+from orchestrator.ports.build_queue import CONTRACT_VERSION, BuildOrder, BuildQueue
+
+log = structlog.get_logger()
+
+
+def token_hash(token: str) -> str:
+    """How tokens are stored. They are random and long, so a plain hash suffices."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def dispatch_build(tools: Tools, queue: BuildQueue, space: Space, build: Build, *, now: float) -> None:
+    """Send the order of a queued build with a token of its own; an order sent before loses its right thereby.
+
+    Raises Unavailable if the broker is away; the build stays queued and is sent in a later round.
+    """
+    token = f"hfb_{secrets.token_urlsafe(32)}"
+    if not tools.store.build_sent(build.id, token_hash=token_hash(token), now=now):
+        return
+    queue.send(
+        BuildOrder(
+            version=CONTRACT_VERSION,
+            build_id=build.id,
+            space_id=space.id,
+            space=space.full_name,
+            owner_id=hashlib.sha256(space.owner.lower().encode()).hexdigest()[:16],
+            sha=build.sha,
+            repository_url=f"http://127.0.0.1:{tools.settings.port}/spaces/{space.full_name}",
+            token=token,
+            variables={item.key: item.value for item in tools.store.variables(space.id)},
+            factory=build.factory,
+        )
+    )
+    log.info("build_sent", space=space.full_name, build=build.id, sha=build.sha[:8], attempt=build.attempt + 1)
+
+
+def abandon_build(tools: Tools, space: Space, build: Build, *, now: float) -> None:
+    """Too many workers died over it."""
+    problem = Problem("worker-lost", f"The worker ended {build.attempt} times during this build. Ask an admin to look.")
+    if not tools.store.build_finished(build.id, BuildStatus.FAILED, now=now, problem=problem):
+        return
+    try:
+        tools.store.happen(space.id, Event.BUILD_FAILED, now=now, text="build given up", problem=problem)
+    except ImpossibleTransition:
+        log.info("event_too_late", space=space.full_name, event_name=Event.BUILD_FAILED.value)
