@@ -18,10 +18,10 @@ UserId = NewType("UserId", str)
 
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,95}")
 _SHA = re.compile(r"[0-9a-f]{40}")
-# Names that the Hub's routes use in the place of an owner: /api/spaces/<word>/...
+# Names that the Hub's routes use in the place of an owner: /api/spaces/<word>/... (`admin` is the first user's name.)
 RESERVED_OWNERS = frozenset(
     ("by-subdomain", "hardware", "semantic-search", "templates", "zero-gpu", "api", "spaces", "static", "login",
-     "logout", "settings", "admin", "internal", "git", "oauth", "metrics", "healthz", "new", "docs")
+     "logout", "settings", "internal", "git", "oauth", "metrics", "healthz", "new", "docs")
 )  # fmt: skip
 HOST_LABEL_MAX = 63
 
