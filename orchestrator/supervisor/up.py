@@ -1,0 +1,183 @@
+"""`dormouse up`: everything of one machine in one terminal.
+
+Checks first, so that what cannot work ends in one sentence; then key, database and admin; then the children; then one
+line on standard output that scripts wait for; then the samples. From there on it lives until a signal comes, whatever
+happens to its children.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import structlog
+
+from orchestrator import log as logs
+from orchestrator import metrics
+from orchestrator.errors import DormouseError
+from orchestrator.settings import Settings
+from orchestrator.supervisor import checks, kernel
+from orchestrator.supervisor.children import ChildSpec, Family
+from orchestrator.supervisor.console import Console, parse
+
+log = structlog.get_logger()
+
+
+def up(settings: Settings) -> int:
+    """Run until a signal; the exit status. Raises DormouseError where the start is refused."""
+    console = Console(as_json=settings.log_json, level=settings.log_level)
+    show_own_log(console, settings.log_level)
+    os.umask(0o077)
+    lock = checks.preflight(settings)
+    try:
+        os.chdir(settings.run)
+        kernel.raise_file_limit()
+        return asyncio.run(Up(settings, console).run())
+    finally:
+        lock.close()
+
+
+class Up:
+    """One life of the supervisor."""
+
+    def __init__(self, settings: Settings, console: Console) -> None:
+        self._settings = settings
+        self._console = console
+        self._stop = asyncio.Event()
+        self._signalled = False
+        self._family: Family | None = None
+
+    async def run(self) -> int:
+        """Start, serve, stop."""
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            asyncio.get_running_loop().add_signal_handler(number, self._on_signal, number)
+        starting = asyncio.create_task(self._start())
+        stopping = asyncio.create_task(self._stop.wait())
+        await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        failure = starting.exception() if starting.done() and not starting.cancelled() else None
+        if failure is None:
+            await self._stop.wait()
+        starting.cancel()
+        stopping.cancel()
+        await asyncio.gather(starting, stopping, return_exceptions=True)
+        await self._end()
+        if failure is not None:
+            raise failure
+        return 0
+
+    def _on_signal(self, number: int) -> None:
+        if self._signalled and self._family is not None:
+            self._family.hurry.set()
+        if not self._signalled:
+            self._console.say(f"stopping ({signal.Signals(number).name}; once more to hurry)", event="stopping")
+        self._signalled = True
+        self._stop.set()
+
+    async def _start(self) -> None:
+        from orchestrator.supervisor.processes import specs
+
+        began, settings = time.monotonic(), self._settings
+        first, token = await self._prepare()
+        self._family = make_family(settings, specs(settings), self._console)
+        with self._progress("starting the processes") as on_ready:
+            await self._family.start(on_ready)
+        log.info("up", took_s=round(time.monotonic() - began, 1), data=str(settings.data))
+        if token:
+            self._console.say(
+                f"\n  admin's token (shown this once): {token}\n  sign in at {settings.public_url}/login\n",
+                event="admin_token",
+            )
+        print(f"ready: {ready_url(settings)}", flush=True)
+        # A plain daemon thread: the interpreter must not wait for a push that goes on when the signal comes.
+        threading.Thread(target=self._publish, args=(first,), name="samples", daemon=True).start()
+
+    async def _prepare(self) -> tuple[bool, str]:
+        """Key, database and admin, in a thread so that signals are answered meanwhile."""
+
+        def work() -> tuple[bool, str]:
+            from orchestrator.supervisor.first_start import prepare
+
+            prepared = prepare(self._settings)
+            return prepared.first, prepared.token
+
+        with self._console.step("preparing the database"):
+            return await asyncio.to_thread(work)
+
+    @contextmanager
+    def _progress(self, text: str) -> Iterator[Callable[[str, float], None]]:
+        def on_ready(name: str, took_s: float) -> None:
+            log.info("child_ready", child=name, took_s=round(took_s, 2))
+
+        with self._console.step(text):
+            yield on_ready
+
+    def _publish(self, first: bool) -> None:
+        from orchestrator.supervisor.samples import Samples
+
+        try:
+            Samples(self._settings, self._console, stopping=self._stop.is_set).run(first=first)
+        except Exception:  # The samples are a courtesy; whatever goes wrong there must not go unseen, nor further.
+            if not self._stop.is_set():
+                log.exception("samples_failed")
+
+    async def _end(self) -> None:
+        if self._family is not None:
+            began = time.monotonic()
+            await self._family.stop()
+            log.info("stopped", took_s=round(time.monotonic() - began, 1))
+
+
+def make_family(settings: Settings, specs: list[ChildSpec], console: Console) -> Family:
+    """The children with their lines shown on the console and their metrics kept in order."""
+    folder = metrics.fresh_folder(settings.run)
+    return Family(
+        specs,
+        folder=settings.run,
+        output=lambda name, line: console.record(name, parse(line)),
+        ended=lambda pid: metrics.forget_process(folder, pid),
+    )
+
+
+def ready_url(settings: Settings) -> str:
+    """What scripts read: the address on this machine."""
+    return f"http://localhost:{settings.port}" if settings.domain == "localhost" else settings.public_url
+
+
+def show_own_log(console: Console, level: str) -> None:
+    """The supervisor's own events go through the same console as its children's."""
+
+    def show(_logger: object, method: str, record: structlog.typing.EventDict) -> str:
+        record.setdefault("level", method)
+        console.record("dormouse", record)
+        raise structlog.DropEvent
+
+    structlog.configure(
+        processors=[
+            structlog.processors.TimeStamper(key="t"),
+            structlog.processors.format_exc_info,
+            logs.redact,
+            show,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
+    )
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, force=True)
+
+
+def main(settings: Settings) -> int:
+    """`up` for the command line: a refusal is one sentence and status 1, never a traceback."""
+    try:
+        return up(settings)
+    except DormouseError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 0
+    finally:
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
