@@ -120,13 +120,40 @@ class Store(Protocol):
     ) -> Space:
         """Apply `event` to the Space's stage, set `fields`, write the history; returns the Space after it.
 
+        A commit and a restart forget the problem and the back-off, another revision and falling asleep the back-off.
+        `fields` win over that. A visit that changes nothing leaves no trace.
+
         With `expect` the change is made only while the Space's generation is still that; raises Conflict otherwise.
-        Events that change what is wanted raise the generation.
+        Events that change what is wanted raise the generation: commit, restart, pause, delete, the visit that wakes,
+        and a build that brings another revision.
+        """
+        ...
+
+    def fall_asleep(self, space_id: str, host: str, *, expect: int, now: float) -> bool:
+        """Withdraw the DRAIN route of generation `expect` and apply IDLE, both or neither.
+
+        False, with nothing changed, if the route has moved on, or the Space's stage no longer lets it sleep.
+        """
+        ...
+
+    def lose_replica(self, space_id: str, replica_id: ReplicaId, *, now: float, text: str) -> Space | None:
+        """Remove a replica that ended by itself, withdraw the route that leads to it, and apply REPLICA_LOST if
+        there was one. The Space after it; None if the replica is unknown."""
+        ...
+
+    def replica_ready(self, replica_id: ReplicaId, address: str, *, now: float, grace_s: float) -> Route | None:
+        """A replica answers: mark it READY, point its Space's host at it, apply REPLICA_READY, and let the Space's
+        other READY replicas end `grace_s` from now.
+
+        None if it is not wanted (any more); if it is known, it is marked STOPPING, so that it makes room for the one
+        that is. That is so for a paused, sleeping or deleted Space; where the newest revision is to start, for a
+        replica of another revision or of an older generation; and elsewhere for one of another revision than
+        `Space.revision_id` while something serves. Leaves the count of failures: that it answers once proves little.
         """
         ...
 
     def forget_space(self, space_id: str) -> None:
-        """Remove the row of a Space in stage DELETING and all that belongs to it."""
+        """Remove the row of a Space in stage DELETING and all that belongs to it. Silent if it is gone."""
         ...
 
     def history(self, space_id: str, limit: int = 50) -> Sequence[SpaceEvent]:
@@ -201,7 +228,8 @@ class Store(Protocol):
 
     # --- replicas and routes ----------------------------------------------------------------------------------
     def add_replica(self, replica: Replica) -> bool:
-        """Insert; False if a replica of that id exists, or the Space has one starting already."""
+        """Insert; False if a replica of that id exists, the Space has one starting already, wants none (it is gone,
+        paused or being deleted), or is of a newer generation than the replica."""
         ...
 
     def update_replica(self, replica_id: ReplicaId, **fields: Any) -> None: ...
@@ -221,11 +249,14 @@ class Store(Protocol):
         ...
 
     def serve(self, space: Space, replica: Replica, *, now: float) -> Route:
-        """Point the Space's host at the replica."""
+        """Point the Space's host at the replica, whatever its route is now (draining and withdrawn ones too)."""
         ...
 
     def change_route(self, host: str, *, expect: int, mode: RouteMode, now: float) -> Route | None:
-        """Compare-and-set on the route's generation; None if it has moved on."""
+        """Compare-and-set on the route's generation; None if it has moved on.
+
+        SERVE -> DRAIN or GONE, DRAIN -> SERVE or GONE; the mode that it has already changes nothing.
+        """
         ...
 
     def prune_routes(self, before: float) -> None:
@@ -233,7 +264,10 @@ class Store(Protocol):
         ...
 
     def gateway_seen(self, gateway_id: str, *, acked: int | None, quiet: Mapping[str, int], now: float) -> None:
-        """Note a sign of life of a gateway; `acked` None keeps the last one."""
+        """Note a sign of life of a gateway; `acked` None keeps the last one.
+
+        `quiet` adds to what it said before; an entry is dropped when the drain that it speaks of is over.
+        """
         ...
 
     def gateways(self, alive_after: float) -> Sequence[Gateway]: ...
