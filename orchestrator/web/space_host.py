@@ -1,0 +1,44 @@
+"""The one address of ours on a Space's own host: what the waking page asks for while it waits.
+
+It is reached by the Space's host name, so no cookie of ours comes with it, and it tells only what every visitor of a
+public Space may know. A private Space, whose visitors the gateway checks, is as silent here as one that is missing.
+"""
+
+from fastapi import APIRouter, Request
+
+from orchestrator.domain.lifecycle import ERRORS, Stage
+from orchestrator.errors import Missing
+from orchestrator.flows.status import status
+from orchestrator.web.api.common import Tools
+from orchestrator.web.responses import Json
+
+router = APIRouter(prefix="/.dormouse")
+_LOG_LINES = 12
+_LINE_MAX = 300
+
+
+@router.get("/status")
+def space_status(request: Request, tools: Tools) -> Json:
+    host = request.headers.get("host", "").rpartition("@")[2].partition(":")[0].lower()
+    space = tools.store.space_by_host(host)
+    if space is None or space.visibility == "private" or space.stage is Stage.DELETING:
+        raise Missing("There is no Space at this address.")
+    found = status(tools, space, now=tools.clock())
+    shows_log = not found.serving and space.stage not in ERRORS
+    tail = tools.logs.tail_run(space.id, _LOG_LINES) if shows_log else ()
+    return Json(
+        {
+            "stage": found.stage.value,
+            "phase": found.phase,
+            "since": found.since,
+            "detail": found.detail,
+            "message": found.message,
+            "eta_s": found.eta_s,
+            "elapsed_s": round(found.elapsed_s, 3),
+            "serving": found.serving,
+            "place": found.place,
+            "log": [line.text[:_LINE_MAX] for line in tail],
+            "page": f"{tools.settings.public_url}/spaces/{space.full_name}",
+        },
+        headers={"Cache-Control": "no-store"},
+    )
