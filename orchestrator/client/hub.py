@@ -16,6 +16,8 @@ import httpx
 from orchestrator.errors import Conflict, DormouseError, Invalid, Missing, NotAllowed, Unauthenticated, Unavailable
 
 TIMEOUT_S = 30.0
+SILENCE_S = 1.5
+"""A log that is replayed and says nothing for so long has come to its present end."""
 _MESSAGE_MAX = 2000
 _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
 _KINDS: Mapping[int, type[DormouseError]] = {
@@ -69,12 +71,12 @@ class Hub:
         return self._name
 
     def users(self) -> list[dict[str, Any]]:
-        answer = self.call("GET", "/api/dormouse/users")
-        return list(answer["users"] if isinstance(answer, dict) else answer)
+        return list(self.call("GET", "/api/dormouse/users"))
 
-    def add_user(self, name: str, *, full_name: str = "", admin: bool = False) -> dict[str, Any]:
+    def add_user(self, name: str, *, full_name: str = "", admin: bool = False) -> str:
+        """Add a user; their first token."""
         body = {"name": name, "fullname": full_name, "isAdmin": admin}
-        return dict(self.call("POST", "/api/dormouse/users", json=body))
+        return str(self.call("POST", "/api/dormouse/users", json=body)["token"])
 
     def remove_user(self, name: str) -> None:
         self.call("DELETE", f"/api/dormouse/users/{quote(name, safe='')}")
@@ -134,7 +136,7 @@ class Hub:
     @contextmanager
     def logs(self, name: str, kind: str, *, follow: bool) -> Iterator[Iterator[str]]:
         """Lines of the build's or the app's log; without `follow` it ends where the log ends now."""
-        timeout = httpx.Timeout(TIMEOUT_S, read=120.0 if follow else 2.0)
+        timeout = httpx.Timeout(TIMEOUT_S, read=120.0 if follow else SILENCE_S)
         request = self._client.build_request("GET", f"{_path(name)}/logs/{kind}", timeout=timeout)
         response = self._opened(request)
         try:

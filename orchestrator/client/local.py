@@ -4,10 +4,13 @@ The internal socket lies in a folder that only the owner of the installation can
 its admin, and gets a token for an hour.
 """
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -23,6 +26,22 @@ def connect_host(settings: Settings) -> str:
     wildcard = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - compared with, not bound to
     host = wildcard.get(settings.bind, settings.bind)
     return f"[{host}]" if ":" in host and not host.startswith("[") else host
+
+
+def running(settings: Settings) -> dict[str, Any]:
+    """What `dormouse up` says about itself in the data folder; empty if it does not run."""
+    try:
+        found = json.loads((settings.run / "children.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def as_running(settings: Settings) -> Settings:
+    """The settings with the address that the running installation really has."""
+    found = running(settings)
+    known = {key: found[key] for key in ("port", "bind", "domain") if key in found}
+    return replace(settings, **known)
 
 
 def local_url(settings: Settings) -> str:
@@ -44,6 +63,7 @@ def local_token(settings: Settings) -> str:
 
 def local_hub(settings: Settings) -> Hub:
     """The API of this machine's installation, as its admin."""
+    settings = as_running(settings)
     return Hub(local_url(settings), local_token(settings))
 
 

@@ -189,10 +189,12 @@ class Family:
         folder: Path,
         output: Callable[[str, bytes], None],
         ended: Callable[[int], None] = lambda _pid: None,
+        facts: Mapping[str, object] | None = None,
     ) -> None:
         self.children = {spec.name: Child(spec, folder=folder, output=output) for spec in specs}
         self.hurry = asyncio.Event()
         self._folder = folder
+        self._facts = dict(facts or {})
         self._tasks: list[asyncio.Task[None]] = []
         for child in self.children.values():
             child.ended = ended
@@ -241,7 +243,7 @@ class Family:
         target = self._folder / "children.json"
         part = target.with_suffix(".part")
         try:
-            part.write_text(json.dumps({"supervisor": os.getpid(), "children": self.snapshot()}))
+            part.write_text(json.dumps({**self._facts, "supervisor": os.getpid(), "children": self.snapshot()}))
             part.replace(target)
         except OSError as error:
             log.warning("children_state_not_written", reason=str(error))

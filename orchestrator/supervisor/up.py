@@ -141,6 +141,8 @@ def make_family(settings: Settings, specs: list[ChildSpec], console: Console) ->
         folder=settings.run,
         output=lambda name, line: console.record(name, parse(line)),
         ended=lambda pid: metrics.forget_process(folder, pid),
+        # The command line finds the running installation by these, whatever its own environment says.
+        facts={"port": settings.port, "bind": settings.bind, "domain": settings.domain},
     )
 
 
