@@ -1,6 +1,7 @@
 """What the runtime saw of a replica -> ready and routed, failed to start, or lost."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 
@@ -59,7 +60,7 @@ def start_failed(tools: Tools, space: Space, replica: Replica, reason: str, deta
         tools.signals.send_soon(signals.CONTROLLER, space.id)
         return Became("retry")
     problem = Problem(reason or "exited", detail or "The app ended before it answered. Its log says why.")
-    fields = {"problem": problem, "start_failures": 0, "wake_asked_at": None}
+    fields: dict[str, Any] = {"problem": problem, "start_failures": 0, "wake_asked_at": None}
     if space.good_revision_id and space.good_revision_id != replica.revision_id:
         fields["revision_id"] = space.good_revision_id
     _happen(tools, space, Event.START_FAILED, f"failed to start: {problem.message}", now=now, **fields)
@@ -85,7 +86,7 @@ def replica_lost(tools: Tools, space: Space, replica: Replica, reason: str, deta
     return Became("lost")
 
 
-def _happen(tools: Tools, space: Space, event: Event, text: str, *, now: float, **fields: object) -> None:
+def _happen(tools: Tools, space: Space, event: Event, text: str, *, now: float, **fields: Any) -> None:
     try:
         tools.store.happen(space.id, event, now=now, text=text, **fields)
     except (ImpossibleTransition, Missing):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import uuid
+from typing import Any
 
 import structlog
 
@@ -13,7 +14,7 @@ from orchestrator.ports import signals
 from orchestrator.ports.build_queue import BuildResult, Failure
 
 log = structlog.get_logger()
-_EVENTS = {
+_EVENTS: dict[str, Event] = {
     Stage.BUILD_ERROR: Event.BUILD_FAILED,
     Stage.CONFIG_ERROR: Event.CONFIG_REFUSED,
     Stage.NO_APP_FILE: Event.APP_FILE_MISSING,
@@ -38,7 +39,7 @@ def _record_failure(tools: Tools, space: Space, build: Build, failure: Failure, 
     problem = Problem(failure.code[:100], failure.message[:4000], failure.file, failure.line)
     if not tools.store.build_finished(build.id, BuildStatus.FAILED, now=now, problem=problem):
         return False
-    event = _EVENTS.get(Stage(failure.stage) if failure.stage in Stage else Stage.BUILD_ERROR, Event.BUILD_FAILED)
+    event = _EVENTS.get(failure.stage, Event.BUILD_FAILED)
     try:
         tools.store.happen(space.id, event, now=now, text=f"build failed: {problem.message[:300]}", problem=problem)
     except (ImpossibleTransition, Missing):
@@ -63,7 +64,12 @@ def _record_image(tools: Tools, space: Space, build: Build, result: BuildResult,
     if not tools.store.build_finished(build.id, BuildStatus.SUCCEEDED, now=now):
         return False
     tools.store.add_revision(revision)
-    fields = {"revision_id": revision.id, "sdk": result.image.sdk, "wake_asked_at": None, "start_failures": 0}
+    fields: dict[str, Any] = {
+        "revision_id": revision.id,
+        "sdk": result.image.sdk,
+        "wake_asked_at": None,
+        "start_failures": 0,
+    }
     try:
         tools.store.happen(space.id, Event.BUILD_SUCCEEDED, now=now, text=f"built {build.sha[:8]}", **fields)
     except (ImpossibleTransition, Missing):

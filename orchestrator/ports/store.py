@@ -207,7 +207,7 @@ class Store(Protocol):
         ...
 
     def build_requeued(self, build_id: BuildId, *, now: float) -> bool:
-        """Give a running build whose lease ran out back to the queue."""
+        """Give a running build back to the queue: its lease ran out, or its worker could not finish it."""
         ...
 
     def build_finished(
