@@ -108,11 +108,7 @@ class Builds(Part):
 
     def build_requeued(self, build_id: BuildId, *, now: float) -> bool:
         """Its phases begin anew. The old token stays good until the build is sent again: its worker may yet live."""
-        expired = (
-            builds.c.id == build_id,
-            builds.c.status == BuildStatus.RUNNING,
-            or_(builds.c.lease_until.is_(None), builds.c.lease_until <= now),
-        )
+        running = (builds.c.id == build_id, builds.c.status == BuildStatus.RUNNING)
         values: dict[str, Any] = {
             "status": BuildStatus.QUEUED,
             "worker": None,
@@ -121,7 +117,7 @@ class Builds(Part):
             "phases": [],
         }
         with self._database.write() as connection:
-            return bool(connection.execute(update(builds).where(*expired).values(values)).rowcount)
+            return bool(connection.execute(update(builds).where(*running).values(values)).rowcount)
 
     def build_finished(
         self, build_id: BuildId, status: BuildStatus, *, now: float, problem: Problem | None = None

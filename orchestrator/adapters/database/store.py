@@ -18,6 +18,7 @@ from orchestrator.adapters.database.people import People
 from orchestrator.adapters.database.routes import Routes
 from orchestrator.adapters.database.spaces import Spaces
 from orchestrator.adapters.database.version import check_version
+from orchestrator.errors import Unavailable
 
 if TYPE_CHECKING:
     from orchestrator.ports.store import Store
@@ -33,10 +34,18 @@ class SqlStore(People, Spaces, Life, Builds, Routes, Leases):
 
 def open_store(where: str | Path) -> SqlStore:
     """Open a migrated database. Raises Unavailable or Refused with what to do if it cannot be used."""
-    database = Database(database_url(where))
+    url = database_url(where)
+    if url.get_backend_name() == "sqlite" and _is_absent(Path(url.database or "")):
+        raise Unavailable(f"There is no database at {url.database} yet: run the migrations first.")
+    database = Database(url)
     with database.read() as connection:
         check_version(connection)
     return SqlStore(database)
+
+
+def _is_absent(path: Path) -> bool:
+    """Whether SQLite would make an empty file here, which only `migrate` may do: it sets its permissions."""
+    return path.parent.is_dir() and not path.exists() and not str(path).startswith("file:")
 
 
 if TYPE_CHECKING:
