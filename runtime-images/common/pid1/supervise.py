@@ -18,6 +18,7 @@ EGRESS_PORT = 3128
 _CLAIM_GRACE_S = 1.0
 _FAST_POLL_S, _SLOW_POLL_S, _FAST_FOR_S = 0.01, 0.1, 5.0
 _FORWARDED = (_signal.SIGTERM, _signal.SIGINT, _signal.SIGHUP)
+_LOOPBACK = {_socket.AF_INET: "127.0.0.1", _socket.AF_INET6: "::1"}
 _PR_SET_DUMPABLE, _PR_SET_CHILD_SUBREAPER = 4, 36
 
 
@@ -62,7 +63,7 @@ class _Supervisor:
         self._started = time.monotonic()
         self._log: AppLog | None = None
         self._listener: Socket | None = None
-        self._port = 0
+        self._family, self._port = _socket.AF_INET, 0
         self._waiting = self._claimed = self._uvicorn = False
         self._accepted_since = 0.0
 
@@ -163,15 +164,23 @@ class _Supervisor:
         self._tell(f"R {how} {(time.monotonic() - self._started) * 1e3:.1f}")
 
     def _dial_app(self) -> Socket:
-        try:
-            return begin_connect(_socket.AF_INET, ("127.0.0.1", self._port))
-        except OSError:
-            return begin_connect(_socket.AF_INET6, ("::1", self._port))
+        return begin_connect(self._family, (_LOOPBACK[self._family], self._port))
+
+    def _accepts(self) -> bool:
+        """Whether something accepts on the port, by IPv4 or else IPv6. On the loopback a refusal comes at once."""
+        for self._family in _LOOPBACK:
+            try:
+                attempt = self._dial_app()
+            except OSError:
+                continue
+            refused = attempt.getsockopt(_socket.SOL_SOCKET, _socket.SO_ERROR)
+            attempt.close()
+            if not refused:
+                return True
+        return False
 
     def _look_for_port(self) -> None:
-        try:
-            self._dial_app().close()
-        except OSError:
+        if not self._accepts():
             return
         now = time.monotonic()
         self._accepted_since = self._accepted_since or now
