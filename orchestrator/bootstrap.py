@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from orchestrator.adapters.database import open_store
 from orchestrator.adapters.git import GitRepositories
 from orchestrator.adapters.logs import FileLogs
-from orchestrator.adapters.queue.celery import CeleryQueue
+from orchestrator.adapters.queue.celery import CeleryQueue, broker_url
 from orchestrator.adapters.runtimes.process import ProcessRuntime
 from orchestrator.adapters.signals.redis import RedisSignals
 from orchestrator.adapters.static_sites import CaddySites
@@ -50,7 +50,7 @@ def connect(settings: Settings) -> Parts:
         vault=FernetVault(settings.data / "key"),
         signals=RedisSignals(f"unix://{redis}"),
         logs=FileLogs(settings.data),
-        build_queue=CeleryQueue(f"redis+socket://{redis}"),
+        build_queue=CeleryQueue(broker_url(settings.run / "redis.sock")),
         runtime=ProcessRuntime(settings.run / "runner.sock"),
         sites=CaddySites(settings.data),
     )

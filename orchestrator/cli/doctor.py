@@ -48,10 +48,10 @@ def run(*, as_json: bool = False) -> int:
     else:
         for finding in findings:
             mark, colour = _MARKS[finding.state]
-            out.print(f"[{colour}]{mark}[/{colour}] {finding.name:<22}", end="")
+            out.print(f"[{colour}]{mark}[/{colour}] {finding.name:<26}", end="")
             out.print(finding.value, markup=False)
             if finding.meaning:
-                out.print(f"  {'':<22}{finding.meaning}", style="dim", markup=False)
+                out.print(f"  {'':<26}{finding.meaning}", style="dim", markup=False)
     return 1 if any(finding.state == PROBLEM for finding in findings) else 0
 
 
@@ -197,7 +197,7 @@ def _told(found: Mapping[str, Any]) -> Iterator[Finding]:
     for feature, said in dict(found.get("features") or {}).items():
         is_on = said == "on"
         yield Finding(
-            name=f"isolation {feature}",
+            name=f"isolation {feature.replace('_', ' ')}",
             state=OK if is_on else WARNING,
             value="on" if is_on else "off",
             meaning="" if is_on else str(said),

@@ -48,6 +48,8 @@ class ChildSpec:
     stop_stage: int = 0
     """Lower stages are stopped first; children of one stage at the same time."""
     stop_grace_s: float = 5.0
+    quiet: str = ""
+    """Pattern of lines that tell people nothing; they are shown as debug ones."""
     survivors: bool = False
     """True where what the child started is to outlive a crash of it, to be found again by its successor."""
 
@@ -125,6 +127,7 @@ class Child:
                 stdout=theirs,
                 stderr=asyncio.subprocess.STDOUT,
                 start_new_session=True,
+                umask=0o022,  # Not the caller's: sandboxes and shared environments are read by other users.
                 # What a runner holds is its own to end, so it gets the chance to.
                 preexec_fn=kernel.die_with_parent(signal.SIGTERM if self.spec.survivors else signal.SIGKILL),
             )

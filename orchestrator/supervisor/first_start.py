@@ -47,7 +47,6 @@ def prepare(settings: Settings) -> Prepared:
 
 def main(settings: Settings) -> None:
     """Migrate the database to this version of Dormouse."""
-    os.umask(0o077)
     migrate(settings.data / "dormouse.db")
 
 

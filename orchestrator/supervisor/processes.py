@@ -98,24 +98,46 @@ def specs(settings: Settings, inherited: Mapping[str, str] = os.environ) -> list
         return caddy_command(settings, settings.run)
 
     return [
-        child("redis", redis_command, ready.redis_answers("redis.sock"), stop_stage=3, stop_grace_s=1.0),
+        child(
+            "redis",
+            redis_command,
+            ready.redis_answers("redis.sock"),
+            stop_stage=3,
+            stop_grace_s=1.0,
+            quiet=r"WARNING Memory overcommit|signal-handler|scheduling shutdown|ready to exit",
+        ),
         child("egress", _python("egress"), ready.socket_accepts("egress/egress.sock"), stop_stage=2, stop_grace_s=2.0),
         child(
             "runner",
             _python("runner"),
-            ready.http_answers("runner.sock", "/healthz"),
+            ready.runner_answers("runner.sock"),
             stop_stage=1,
             stop_grace_s=8.0,
             survivors=True,
         ),
         child("caddy", caddy, ready.socket_accepts("caddy.sock"), stop_stage=1, stop_grace_s=2.0),
         child("api", _python("api"), _api_ready(), after=("redis",), stop_stage=1, stop_grace_s=4.0),
-        child("worker", _worker(), ready.worker_answers("redis.sock"), after=("redis",), stop_grace_s=4.0),
+        child(
+            "worker", _worker(), ready.worker_answers(settings.run / "redis.sock"), after=("redis",), stop_grace_s=4.0
+        ),
         child("controller", _python("controller"), _always, after=("redis", "runner"), stop_grace_s=3.0),
         child(
-            "agent", _python("agent"), ready.socket_accepts("xds.sock"), after=("api",), stop_stage=1, stop_grace_s=2.0
+            "agent",
+            _python("agent"),
+            ready.socket_accepts("xds.sock"),
+            stop_stage=1,
+            stop_grace_s=2.0,
+            # It starts beside the API and comes back to it; that the API is on its way is told already.
+            quiet=r"routes_away.*No such file or directory",
         ),
-        child("envoy", envoy, ready.gateway_answers(settings), after=("agent",), stop_grace_s=1.0),
+        child(
+            "envoy",
+            envoy,
+            ready.gateway_answers(settings),
+            after=("agent",),
+            stop_grace_s=1.0,
+            quiet=r"caught ENVOY_SIGTERM",
+        ),
     ]
 
 

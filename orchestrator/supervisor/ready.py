@@ -29,6 +29,16 @@ def http_answers(socket: Path | str, path: str) -> Ready:
     return check
 
 
+def runner_answers(socket: Path | str) -> Ready:
+    """The runner speaks lines of JSON."""
+
+    async def check() -> bool:
+        answer = await _ask(await asyncio.open_unix_connection(str(socket)), b'{"verb": "isolation"}\n')
+        return answer.startswith(b'{"ok"')
+
+    return check
+
+
 def socket_accepts(socket: Path | str) -> Ready:
     async def check() -> bool:
         _reader, writer = await asyncio.open_unix_connection(str(socket))
@@ -49,7 +59,7 @@ def gateway_answers(settings: Settings) -> Ready:
     return check
 
 
-def worker_answers(socket: str) -> Ready:
+def worker_answers(socket: Path) -> Ready:
     """A Celery worker replies to a ping; asked in a thread, since Celery's client blocks."""
 
     async def check() -> bool:
@@ -58,10 +68,10 @@ def worker_answers(socket: str) -> Ready:
     return check
 
 
-def _count_workers(socket: str) -> int:
-    from orchestrator.adapters.queue.celery import CeleryQueue
+def _count_workers(socket: Path) -> int:
+    from orchestrator.adapters.queue.celery import CeleryQueue, broker_url
 
-    return CeleryQueue(f"redis+socket://{socket}").workers()
+    return CeleryQueue(broker_url(socket)).workers()
 
 
 def _is_ok(answer: bytes) -> bool:

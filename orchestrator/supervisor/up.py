@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import re
 import signal
 import sys
 import threading
@@ -33,7 +34,7 @@ def up(settings: Settings) -> int:
     """Run until a signal; the exit status. Raises DormouseError where the start is refused."""
     console = Console(as_json=settings.log_json, level=settings.log_level)
     show_own_log(console, settings.log_level)
-    os.umask(0o077)
+    os.umask(0o022)  # The data folder itself lets nobody else in.
     lock = checks.preflight(settings)
     try:
         os.chdir(settings.run)
@@ -136,10 +137,18 @@ class Up:
 def make_family(settings: Settings, specs: list[ChildSpec], console: Console) -> Family:
     """The children with their lines shown on the console and their metrics kept in order."""
     folder = metrics.fresh_folder(settings.run)
+    quiet = {spec.name: re.compile(spec.quiet) for spec in specs if spec.quiet}
+
+    def output(name: str, line: bytes) -> None:
+        record = parse(line)
+        if name in quiet and quiet[name].search(line.decode("utf-8", "replace")):
+            record["level"] = "debug"
+        console.record(name, record)
+
     return Family(
         specs,
         folder=settings.run,
-        output=lambda name, line: console.record(name, parse(line)),
+        output=output,
         ended=lambda pid: metrics.forget_process(folder, pid),
         # The command line finds the running installation by these, whatever its own environment says.
         facts={"port": settings.port, "bind": settings.bind, "domain": settings.domain},

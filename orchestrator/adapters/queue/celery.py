@@ -1,5 +1,8 @@
 """`BuildQueue` on Celery. The orchestrator only sends; the task itself lives in `builder/tasks.py`."""
 
+from pathlib import Path
+from urllib.parse import quote
+
 import celery
 from celery.exceptions import CeleryError
 from kombu.exceptions import OperationalError
@@ -9,11 +12,23 @@ from builder.contract import TASK_NAME, BuildOrder
 from orchestrator.errors import Unavailable
 
 QUEUE = "builds"
+_PATH_BYTES_MAX = 100
 _AWAY = (OperationalError, CeleryError, RedisError, OSError)
 
 
+def broker_url(socket: Path) -> str:
+    """The broker's address for Celery, which takes absolute paths only.
+
+    Where the path is too long for a socket's address it is named by way of the working folder, the run folder.
+    """
+    path = socket.absolute()
+    if len(bytes(path)) > _PATH_BYTES_MAX:
+        path = Path("/proc/self/cwd") / socket.name
+    return f"redis+socket://{quote(str(path))}"
+
+
 class CeleryQueue:
-    """Orders go to one queue of the broker at `url`, such as `redis+socket:///redis.sock`."""
+    """Orders go to one queue of the broker at `url`, made by `broker_url`."""
 
     def __init__(self, url: str) -> None:
         self._app = celery.Celery("dormouse", broker=url, set_as_current=False)
