@@ -224,6 +224,23 @@ def test_an_older_revision_serves_while_the_newest_commit_builds(world):
     assert world.get(space).stage is Stage.RUNNING_BUILDING
 
 
+def test_a_replica_that_was_given_up_does_not_replace_what_serves(world):
+    space, _, route = world.running()
+    world.store.happen(space.id, Event.COMMIT_ACCEPTED, now=world.now())
+    newest = world.replica(world.built(space, "r2"))
+    world.store.happen(space.id, Event.START_FAILED, now=world.now(), revision_id=space.revision_id)
+    assert world.ready(newest) is None
+    assert world.store.route(space.host) == route
+
+
+def test_a_replica_that_was_given_up_serves_where_nothing_does(world):
+    space = world.built(world.building())
+    late = world.replica(space)
+    world.store.happen(space.id, Event.START_FAILED, now=world.now(), revision_id="another")
+    assert world.ready(late).replica_id == late.id
+    assert world.get(space).stage is Stage.RUNTIME_ERROR
+
+
 # --- a replica is lost ----------------------------------------------------------------------------------------
 def test_losing_the_serving_replica_withdraws_its_route(world):
     space, replica, route = world.running()
