@@ -4,8 +4,11 @@ Nothing of a box comes from outside this list but what is named for it. In parti
 files of its own, and of the machine's only certificates, fonts and the library cache.
 """
 
+import contextlib
+import importlib.util
 import os
 import platform
+import py_compile
 import shutil
 import sys
 from collections.abc import Iterable
@@ -54,6 +57,17 @@ def common_folder() -> Path:
         if (candidate / "init.py").is_file():
             return candidate
     raise FileNotFoundError("The files of the sandbox (runtime-images/common) are missing: install Dormouse again.")
+
+
+def compile_common() -> None:
+    """Compile PID 1 and hook for our own Python once, which each start of a box then saves. Silent if it cannot."""
+    folder = common_folder()
+    with contextlib.suppress(OSError, py_compile.PyCompileError):
+        for source in (*folder.glob("pid1/*.py"), *folder.glob("boot/*.py")):
+            py_compile.compile(str(source), doraise=True, quiet=2)
+            # The umask may keep it from the box's uid.
+            Path(importlib.util.cache_from_source(str(source))).chmod(0o644)
+            (source.parent / "__pycache__").chmod(0o755)
 
 
 def own_interpreter() -> Path:

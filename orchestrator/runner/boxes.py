@@ -24,6 +24,7 @@ from orchestrator.errors import DormouseError
 from orchestrator.ports.runtime import ReplicaSpec
 from orchestrator.runner import ending, runlog
 from orchestrator.runner.box import LiveBox
+from orchestrator.runner.environment import APP_PORT
 from orchestrator.runner.leftovers import kill_unknown_boxes, remove_unknown_files
 from orchestrator.runner.listening import Descriptors, open_descriptors
 from orchestrator.runner.readiness import answers, listening_ports
@@ -150,7 +151,7 @@ class Boxes:
         return BoxRecord(
             replica_id=spec.replica_id, space_id=spec.space_id, space=spec.space, name=secrets.token_hex(6),
             host=host if host.isascii() and host.isprintable() and host else "localhost",
-            port=int(spec.image.get("port") or 7860), start_timeout_s=spec.start_timeout_s,
+            port=int(spec.image.get("port") or APP_PORT), start_timeout_s=spec.start_timeout_s,
             memory_mb=spec.memory_mb, started_at=time.time(), boot_id=boot_id(), uid=self._free_uid(),
             grouped=self._site.groups is not None,
         )  # fmt: skip

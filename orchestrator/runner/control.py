@@ -9,7 +9,6 @@ ever logged.
 """
 
 import asyncio
-import contextlib
 import json
 import os
 from dataclasses import asdict, fields
@@ -59,14 +58,17 @@ class ControlServer:
             os.umask(before)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError, ValueError, asyncio.IncompleteReadError):
+        try:
             while line := await reader.readline():
                 request = json.loads(line)
-                if request.get("verb") == "watch":
+                if isinstance(request, dict) and request.get("verb") == "watch":
                     await self._watch(writer)
                 else:
                     await _send(writer, await self._answer(request))
-        writer.close()
+        except (OSError, ValueError, TimeoutError):
+            pass  # Whoever asked has gone, or speaks another language.
+        finally:
+            writer.close()
 
     async def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
         try:
@@ -76,7 +78,7 @@ class ControlServer:
         except (KeyError, TypeError, ValueError):
             return {"error": "The runner does not understand this request.", "refused": True}
         except Exception:
-            log.exception("request_failed", verb=str(request.get("verb")))
+            log.exception("request_failed", verb=str(request["verb"]))
             return {"error": "The runner failed on this request; its log says more.", "refused": False}
 
     async def _carry_out(self, request: dict[str, Any]) -> Any:

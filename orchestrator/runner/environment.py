@@ -9,6 +9,8 @@ from collections.abc import Mapping
 HOME = "/home/user"
 ENVIRONMENT = "/opt/env"
 """Where an app's virtual environment is inside a box: a place that says nothing about the machine."""
+APP_PORT = 7860
+"""Where an app listens whose image names no port."""
 _HOOK = "/opt/dormouse/boot"
 PROXY = "http://127.0.0.1:3128"
 NO_PROXY = "localhost,127.0.0.1,::1"

@@ -22,7 +22,7 @@ from orchestrator.settings import Settings
 log = structlog.get_logger()
 
 SOCKET = Path("runner.sock")
-_STOP_GRACE_S = 6.0
+_STOP_GRACE_S = 5.0
 
 
 def _lock() -> int:

@@ -28,7 +28,7 @@ from builder.sandbox.probe import Probe, probe, seccomp_descriptor
 from builder.sandbox.view import make_view
 from orchestrator.errors import Invalid, Missing
 from orchestrator.ports.runtime import Isolation, ReplicaSpec
-from orchestrator.runner.environment import ENVIRONMENT, app_command, app_environment
+from orchestrator.runner.environment import APP_PORT, ENVIRONMENT, app_command, app_environment
 from orchestrator.runner.isolation import Findings, describe
 from orchestrator.runner.record import BoxRecord
 from orchestrator.settings import Settings
@@ -57,6 +57,7 @@ class Site:
                 groups_version=self.groups.version if self.groups else 0,
             )
         )  # fmt: skip
+        host.compile_common()
         self._binary = binary
         self._system = host.system_mounts()
 
@@ -146,7 +147,7 @@ class Site:
         common = host.common_folder()
         interpreter = environment / "bin" / "python" if environment else host.own_interpreter()
         command = app_command(
-            _command(spec), python=str(interpreter), port=int(spec.image.get("port") or port), own_port=port
+            _command(spec), python=str(interpreter), port=int(spec.image.get("port") or APP_PORT), own_port=port
         )
         program, *rest = pid1_command(options, command, common=str(common))
         variables = app_environment(

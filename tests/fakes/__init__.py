@@ -1,0 +1,1 @@
+"""Stand-ins for ports, held to the same contract as the real adapters."""
