@@ -5,16 +5,17 @@ throw-away clone, so that nothing appears in the author's folder. The token trav
 credential helper: never in a command line, an address or a file.
 """
 
-import contextlib
+import itertools
 import os
 import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from orchestrator.errors import DormouseError, Invalid, Refused
+from orchestrator.errors import Invalid, Refused
 
 PUSH_LIMIT_S = 1800.0
+SDKS = ("gradio", "streamlit", "static", "asgi", "docker")
 _HELPER = '!f() { test "$1" = get && echo "username=dormouse" && echo "password=$DORMOUSE_GIT_TOKEN"; }; f'
 # A clone of ours must not do what the user's configuration asks for: hooks, signing, line endings, large-file filters.
 _NEUTRAL = (
@@ -154,14 +155,9 @@ def _last_line(text: str) -> str:
 
 def sdk_of(folder: Path) -> str:
     """The SDK that a folder's README names, or what its files look like; the builder decides in the end."""
-    with contextlib.suppress(OSError, DormouseError):
-        text = (folder / "README.md").read_text(errors="replace")[:20_000]
-        if text.startswith("---"):
-            for line in text.splitlines()[1:]:
-                if line.strip() == "---":
-                    break
-                if line.startswith("sdk:"):
-                    return line.partition(":")[2].split("#")[0].strip().strip("'\"") or "gradio"
+    named = _named_sdk(_head(folder / "README.md"))
+    if named in SDKS:
+        return named
     if (folder / "Dockerfile").exists():
         return "docker"
     if (folder / "index.html").exists() and not (folder / "app.py").exists():
@@ -169,6 +165,16 @@ def sdk_of(folder: Path) -> str:
     source = _head(folder / "app.py") + _head(folder / "requirements.txt")
     known = (("streamlit", "streamlit"), ("gradio", "gradio"), ("fastapi", "asgi"), ("starlette", "asgi"))
     return next((sdk for word, sdk in known if word in source), "gradio")
+
+
+def _named_sdk(readme: str) -> str:
+    """The value of `sdk` in the front matter. A client has to read no more of it, and need not refuse anything."""
+    lines = readme.splitlines()
+    if not lines or lines[0].strip() != "---":
+        return ""
+    front = itertools.takewhile(lambda line: line.strip() != "---", lines[1:])
+    value = next((line.partition(":")[2] for line in front if line.startswith("sdk:")), "")
+    return value.split("#")[0].strip().strip("'\"")
 
 
 def _head(path: Path) -> str:

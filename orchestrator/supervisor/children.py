@@ -26,8 +26,8 @@ log = structlog.get_logger()
 BACKOFF_MIN_S = 0.2
 BACKOFF_MAX_S = 10.0
 HEALTHY_AFTER_S = 30.0
-STOP_LIMIT_S = 13.0
-"""Of the 15 s that a stop may take; the rest is for the final sweep and the interpreter's own end."""
+STOP_LIMIT_S = 10.0
+"""Of the 15 s that a stop may take; the rest is for the final sweep and the interpreter's end, on a busy machine."""
 _POLL_S = 0.05
 _CHECK_LIMIT_S = 5.0
 _LINE_BYTES_MAX = 1 << 20

@@ -34,18 +34,12 @@ def environment(settings: Settings, inherited: Mapping[str, str]) -> dict[str, s
         for item in fields(Settings)
         if item.name != "admin_token"
     }
-    unbuffered = (
-        {"PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"} if _read_only_code() else {"PYTHONUNBUFFERED": "1"}
-    )
-    return kept | own | unbuffered | {metrics.ENVIRONMENT: str(settings.run / "metrics")}
+    own["DORMOUSE_LOG_JSON"] = "1"  # The console makes of it what the person who started Dormouse wants to read.
+    return kept | own | {"PYTHONUNBUFFERED": "1", metrics.ENVIRONMENT: str(settings.run / "metrics")}
 
 
 def _text(value: object) -> str:
     return str(int(value)) if isinstance(value, bool) else str(value)
-
-
-def _read_only_code() -> bool:
-    return not os.access(Path(__file__).parent, os.W_OK)
 
 
 def redis_binary() -> str:
@@ -112,13 +106,20 @@ def specs(settings: Settings, inherited: Mapping[str, str] = os.environ) -> list
             _python("runner"),
             ready.runner_answers("runner.sock"),
             stop_stage=1,
-            stop_grace_s=8.0,
+            stop_grace_s=6.0,
             survivors=True,
         ),
         child("caddy", caddy, ready.socket_accepts("caddy.sock"), stop_stage=1, stop_grace_s=2.0),
-        child("api", _python("api"), _api_ready(), after=("redis",), stop_stage=1, stop_grace_s=4.0),
+        child("api", _python("api"), _api_ready(), after=("redis",), stop_stage=1, stop_grace_s=3.0),
         child(
-            "worker", _worker(), ready.worker_answers(settings.run / "redis.sock"), after=("redis",), stop_grace_s=4.0
+            "worker",
+            _worker(),
+            ready.worker_answers(settings.run / "redis.sock"),
+            after=("redis",),
+            stop_grace_s=3.0,
+            # Celery's warning about root is about messages that carry code, which these never do.
+            quiet=r"superuser privileges|absolutely not recommended|the --uid option|User information:|_warn_or_raise|"
+            r"Warm shutdown",
         ),
         child("controller", _python("controller"), _always, after=("redis", "runner"), stop_grace_s=3.0),
         child(
@@ -128,7 +129,7 @@ def specs(settings: Settings, inherited: Mapping[str, str] = os.environ) -> list
             stop_stage=1,
             stop_grace_s=2.0,
             # It starts beside the API and comes back to it; that the API is on its way is told already.
-            quiet=r"routes_away.*No such file or directory",
+            quiet=r"internal\.sock.*No such file or directory",
         ),
         child(
             "envoy",

@@ -2,10 +2,15 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from orchestrator.client.local import connect_host
 from orchestrator.settings import Settings
+
+if TYPE_CHECKING:
+    from orchestrator.adapters.queue.celery import CeleryQueue
 
 Ready = Callable[[], Awaitable[bool]]
 _ANSWER_BYTES_MAX = 4096
@@ -62,16 +67,16 @@ def gateway_answers(settings: Settings) -> Ready:
 def worker_answers(socket: Path) -> Ready:
     """A Celery worker replies to a ping; asked in a thread, since Celery's client blocks."""
 
+    @cache
+    def queue() -> "CeleryQueue":
+        from orchestrator.adapters.queue.celery import CeleryQueue, broker_url
+
+        return CeleryQueue(broker_url(socket))
+
     async def check() -> bool:
-        return await asyncio.to_thread(_count_workers, socket) > 0
+        return await asyncio.to_thread(lambda: queue().answers())
 
     return check
-
-
-def _count_workers(socket: Path) -> int:
-    from orchestrator.adapters.queue.celery import CeleryQueue, broker_url
-
-    return CeleryQueue(broker_url(socket)).workers()
 
 
 def _is_ok(answer: bytes) -> bool:

@@ -40,7 +40,7 @@ def test_standard_output_is_the_one_line(tmp_path):
         command = [sys.executable, "-m", "orchestrator.cli.main", "up"]
         given = {key: value for key, value in product.environment.items() if key != "DORMOUSE_ADMIN_TOKEN"}
         process = subprocess.Popen(command, env=given, stdout=out, stderr=err)
-        wait_for(lambda: (tmp_path / "out").read_text(), 60, "the line `ready:`")
+        wait_for((tmp_path / "out").read_text, 60, "the line `ready:`")
         family = psutil.Process(process.pid).children(recursive=True)
         began = time.monotonic()
         process.send_signal(signal.SIGTERM)
@@ -116,7 +116,9 @@ def test_a_folder_becomes_a_running_space(product, tmp_path):
     assert product.app("my-page").text == "<h1>changed</h1>"
     rows = json.loads(dormouse(product, "ls", "--json").stdout)
     assert [row["stage"] for row in rows if row["id"] == "admin/my-page"] == ["RUNNING"]
-    assert "snapshot" in dormouse(product, "logs", "my-page", "--build").stdout.lower()
+    log = dormouse(product, "logs", "my-page", "--build").stdout.splitlines()
+    assert "sdk: static" in "\n".join(log)
+    assert dormouse(product, "logs", "my-page", "--build", "-n", "2").stdout.splitlines() == log[-2:]
     assert dormouse(product, "open", "my-page").stdout.strip() == product.app_url("my-page")
 
 

@@ -51,3 +51,10 @@ class CeleryQueue:
             return len(self._app.control.ping(timeout=0.7) or [])
         except _AWAY:
             return 0
+
+    def answers(self) -> bool:
+        """Whether any worker answers; as soon as one does."""
+        try:
+            return bool(self._app.control.ping(timeout=0.7, limit=1))
+        except _AWAY:
+            return False

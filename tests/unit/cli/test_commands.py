@@ -28,6 +28,8 @@ def test_a_space_is_named_after_its_folder(folder, name):
     [
         ({"README.md": "---\ntitle: x\nsdk: streamlit # note\n---\nsdk: gradio"}, "streamlit"),
         ({"README.md": "no front matter\nsdk: static"}, "gradio"),
+        ({"README.md": "---\nsdk: [gradio\n---\n", "index.html": ""}, "static"),
+        ({"README.md": "---\nsdk: 'asgi'\n"}, "asgi"),
         ({"index.html": ""}, "static"),
         ({"index.html": "", "app.py": "import streamlit"}, "streamlit"),
         ({"app.py": "from fastapi import FastAPI"}, "asgi"),

@@ -7,7 +7,7 @@ import pytest
 from orchestrator.settings import Settings, load
 from orchestrator.supervisor.processes import environment, redis_command, specs
 
-SETTINGS = Settings(data=Path("/data"), port=9000, samples=False, log_json=True, admin_token="hf_secret_of_the_admin")
+SETTINGS = Settings(data=Path("/data"), port=9000, samples=False, admin_token="hf_secret_of_the_admin")
 
 
 def test_children_read_the_same_settings():
@@ -38,7 +38,7 @@ def test_all_stops_fit_into_their_limit():
     stages: dict[int, float] = {}
     for spec in specs(SETTINGS, {}):
         stages[spec.stop_stage] = max(stages.get(spec.stop_stage, 0), spec.stop_grace_s)
-    assert sum(stages.values()) <= 15
+    assert sum(stages.values()) <= 12
 
 
 def test_only_the_runner_may_leave_survivors():
