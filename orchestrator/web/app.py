@@ -45,6 +45,7 @@ def create_app(context: Context) -> FastAPI:
     app.state.context = context
     app.state.tries = sessions.Tries()
     app.state.log_followers = set()
+    app.state.downloads = set()
     app.state.git_slots = asyncio.Semaphore(git_http.AT_ONCE)
     app.state.error_page = pages.render_error
     app.state.login_page = pages.render_login

@@ -9,6 +9,7 @@ import base64
 import binascii
 import hashlib
 import hmac
+import re
 import secrets
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -26,6 +27,8 @@ SESSION_COOKIE = "dormouse_session"
 SESSION_S = 30 * 24 * 3600
 SESSION_LABEL = "session"
 SAFE_METHODS = frozenset(("GET", "HEAD", "OPTIONS"))
+GIT_BODY = re.compile(r"/spaces/[^/]+/[^/]+/git-(upload|receive)-pack")
+"""Addresses that take a body of any size, and no cookie."""
 _TOKEN_MAX = 500
 
 
@@ -58,14 +61,17 @@ class Caller:
 def identify(request: Request, *, workers: bool = False) -> Caller | None:
     """The caller, or None for a stranger. Blocks. Raises BadToken for credentials that are wrong.
 
-    `workers` also lets in the tokens of unfinished builds.
+    `workers` is for git: it also lets in the tokens of unfinished builds, and no cookies.
     """
     known = getattr(request.state, "caller", None)
     if known is not None:
         return known  # type: ignore[no-any-return]
     context = context_of(request)
     header = request.headers.get("authorization")
-    caller = _by_header(context, header, workers) if header else _by_cookie(context, request)
+    if header is not None:
+        caller: Caller | None = _by_header(context, header, workers)
+    else:
+        caller = None if workers else _by_cookie(context, request)
     request.state.caller = caller
     return caller
 
@@ -92,9 +98,9 @@ def signed_in_writer(request: Request) -> Caller:
     return caller
 
 
-def admin(request: Request) -> Caller:
-    """The caller, who is an admin."""
-    caller = signed_in_writer(request)
+def admin(request: Request, *, changes: bool = True) -> Caller:
+    """The caller, who is an admin; for what `changes` nothing a token that may only read will do."""
+    caller = signed_in_writer(request) if changes else signed_in(request)
     if caller.user is None or not caller.user.is_admin:
         raise NotAllowed("Only an admin may do this.")
     return caller
@@ -194,7 +200,11 @@ def _csrf(session: str) -> str:
 
 async def refuse_forged(request: Request) -> None:
     """Dependency of every route: a changing request that carries the cookie must come from a page of ours."""
-    if request.method in SAFE_METHODS or "authorization" in request.headers:
+    if (
+        request.method in SAFE_METHODS
+        or "authorization" in request.headers
+        or GIT_BODY.fullmatch(request.scope["path"])
+    ):
         return
     cookie_sent = any(SESSION_COOKIE + "=" in header for header in request.headers.getlist("cookie"))
     if request.scope["path"] == "/login":
@@ -240,5 +250,7 @@ async def _form_token(request: Request) -> str:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind not in ("application/x-www-form-urlencoded", "multipart/form-data"):
         return ""
+    # Read as a whole first (its size is limited), so that the endpoint can read it again in its own way.
+    await request.body()
     value = (await request.form(max_files=1, max_fields=200)).get("csrf_token", "")
     return value if isinstance(value, str) else ""

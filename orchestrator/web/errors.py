@@ -82,7 +82,7 @@ def install_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(ClientDisconnect, _disconnected)
-    app.add_exception_handler(Exception, _unexpected)
+    app.add_exception_handler(Exception, broken)
 
 
 def answer(request: Request, error: DormouseError) -> Response:
@@ -181,7 +181,8 @@ def _disconnected(request: Request, error: Exception) -> Response:
     return Response(status_code=499)
 
 
-def _unexpected(request: Request, error: Exception) -> Response:
+def broken(request: Request, error: Exception) -> Response:
+    """The answer to a fault of ours; the log has the rest."""
     log.error("request_failed", path=_path(request), error=repr(error)[:500], exc_info=error)
     return _respond(request, 500, "Something in Dormouse is broken; its log says more.", {}, {})
 

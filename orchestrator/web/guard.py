@@ -17,14 +17,15 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from orchestrator.errors import DormouseError, Invalid
+from orchestrator.metrics import REQUEST_BUCKETS
 from orchestrator.web import errors
+from orchestrator.web.auth import GIT_BODY
+from orchestrator.web.responses import HOST
 
 log = structlog.get_logger()
 
 BODY_MAX = 1 << 20
 PATH_MAX = 8192
-_STREAMED = ("/git-upload-pack", "/git-receive-pack")
-_HOST = re.compile(r"[A-Za-z0-9._\-]{1,255}(:[0-9]{1,5})?|\[[0-9a-fA-F:.]{2,45}\](:[0-9]{1,5})?")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._=;:\-]{1,120}")
 # Paths below these carry revisions and file names, whose slashes come encoded.
 _ENCODED = re.compile(r"/api/spaces/|/spaces/[^/]+/[^/]+/resolve/")
@@ -33,7 +34,9 @@ _PAGE_POLICY = (
     "connect-src 'self'; frame-src 'self' {apps}; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 _REQUESTS = Counter("dormouse_http_requests_total", "Requests to pages and API.", ["method", "route", "status"])
-_SECONDS = Histogram("dormouse_http_request_seconds", "Time to the first byte of the answer.", ["route"])
+_SECONDS = Histogram(
+    "dormouse_http_request_seconds", "Time to the first byte of the answer.", ["route"], buckets=REQUEST_BUCKETS
+)
 
 
 class Guard:
@@ -48,19 +51,21 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        began = time.monotonic()
+        began, started = time.monotonic(), False
         headers = Headers(scope=scope)
         request_id = _request_id(headers)
 
         async def finish(message: Message) -> None:
+            nonlocal started
             if message["type"] == "http.response.start":
+                started = True
                 _count(scope, message["status"], time.monotonic() - began)
                 self._dress(MutableHeaders(scope=message), request_id)
             await send(message)
 
         try:
             _check_address(scope, headers)
-            limit = None if scope["path"].endswith(_STREAMED) else BODY_MAX
+            limit = None if GIT_BODY.fullmatch(scope["path"]) else BODY_MAX
             if limit is not None:
                 _check_length(headers, limit)
         except DormouseError as error:
@@ -68,7 +73,14 @@ class Guard:
             return
         _keep_encoded_slashes(scope)
         with structlog.contextvars.bound_contextvars(request_id=request_id):
-            await self._app(scope, receive if limit is None else _limited(receive, limit), finish)
+            try:
+                await self._app(scope, receive if limit is None else _limited(receive, limit), finish)
+            except Exception as fault:
+                # Here and not further out, so that this answer is dressed like every other.
+                response = errors.broken(Request(scope), fault)
+                if started:
+                    raise
+                await response(scope, receive, finish)
 
     def _dress(self, headers: MutableHeaders, request_id: str) -> None:
         headers["X-Request-Id"] = request_id
@@ -96,13 +108,13 @@ def _check_address(scope: Scope, headers: Headers) -> None:
         raise Invalid(f"This address is longer than {PATH_MAX} bytes.")
     if b"%00" in raw or b"%00" in query or "\0" in scope["path"]:
         raise Invalid("An address cannot hold a NUL byte.")
-    if not _HOST.fullmatch(headers.get("host", "")):
+    if not HOST.fullmatch(headers.get("host", "")):
         raise Invalid("The Host header is no host name.")
 
 
 def _check_length(headers: Headers, limit: int) -> None:
     length = headers.get("content-length", "0")
-    if not length.isdigit() or len(length) > 18:
+    if not (length.isascii() and length.isdecimal()) or len(length) > 18:
         raise Invalid("The Content-Length header is no number.")
     if int(length) > limit:
         raise errors.TooLarge(f"This body is too large: {limit} bytes is the most that this address takes.")

@@ -12,7 +12,8 @@ from starlette.responses import JSONResponse
 
 from orchestrator.web.context import context_of
 
-_HOST = re.compile(r"[A-Za-z0-9._\-]{1,255}(:[0-9]{1,5})?|\[[0-9a-fA-F:]{2,45}\](:[0-9]{1,5})?")
+HOST = re.compile(r"[A-Za-z0-9._\-]{1,255}(:[0-9]{1,5})?|\[[0-9a-fA-F:.]{2,45}\](:[0-9]{1,5})?")
+"""What a Host header may be."""
 _DEPTH_MAX = 20
 
 
@@ -40,7 +41,7 @@ def plain(value: Any, depth: int = 0) -> Any:
 def base_url(request: Request) -> str:
     """Our address as the caller wrote it: clients insist that links name the host that they asked."""
     host = request.headers.get("x-forwarded-host") or request.headers.get("host", "")
-    if not _HOST.fullmatch(host):
+    if not HOST.fullmatch(host):
         return context_of(request).settings.public_url
     return f"{scheme(request)}://{host}"
 

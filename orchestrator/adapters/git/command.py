@@ -16,8 +16,8 @@ from typing import IO
 
 from orchestrator.errors import Bug, Invalid, Unavailable
 
-TIMEOUT_S = 30.0
-OUTPUT_MAX = 64 << 20
+TIMEOUT_S = 15.0
+OUTPUT_MAX = 16 << 20
 _PIECE = 64 << 10
 _MEMORY = ("pack.threads=1", "pack.windowMemory=64m", "core.bigFileThreshold=16m", "core.packedGitLimit=256m")
 

@@ -29,14 +29,14 @@ def healthz(tools: Tools) -> Json:
 
 @router.get("/metrics")
 def samples(request: Request) -> Response:
-    auth.admin(request)
+    auth.admin(request, changes=False)
     content, media_type = metrics.render()
     return Response(content, media_type=media_type)
 
 
 @router.get("/api/admin/overview")
 async def overview(request: Request, tools: Tools) -> Json:
-    await run_in_threadpool(auth.admin, request)
+    await run_in_threadpool(auth.admin, request, changes=False)
     isolation = await _isolation(tools)
     rest = await run_in_threadpool(_rest, tools)
     return Json({"isolation": isolation, **rest})

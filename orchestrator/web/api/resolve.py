@@ -14,12 +14,14 @@ from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response, StreamingResponse
 
+from orchestrator.errors import Unavailable
 from orchestrator.ports.repositories import TreeEntry
 from orchestrator.web.api.common import Readable, Tools, resolved
-from orchestrator.web.context import Context
 from orchestrator.web.errors import EntryMissing
 
 router = APIRouter(prefix="/spaces/{owner}/{name}/resolve")
+_AT_ONCE_MAX = 1 << 20
+_DOWNLOADS_MAX = 64
 _RANGE = re.compile(r"bytes=(\d{0,15})-(\d{0,15})")
 _HARMLESS = {"png": "image/png", "jpg": "image/jpeg", "jpeg": "image/jpeg", "gif": "image/gif", "webp": "image/webp"}
 
@@ -43,7 +45,14 @@ def resolve(request: Request, tools: Tools, space: Readable, rev: str, path: str
     headers["Content-Length"] = str(length)
     if request.method == "HEAD":
         return Response(status_code=status, headers=headers)
-    return StreamingResponse(_content(tools, space.id, entry.oid, first, length), status, headers)
+    if length <= _AT_ONCE_MAX:
+        content = b"".join(tools.repositories.stream(space.id, entry.oid, start=first, length=length))
+        return Response(content, status, headers)
+    downloads: set[object] = request.app.state.downloads
+    if len(downloads) >= _DOWNLOADS_MAX:
+        raise Unavailable("Too many large files are being downloaded at once; try again in a moment.", 5.0)
+    pieces = tools.repositories.stream(space.id, entry.oid, start=first, length=length)
+    return StreamingResponse(_content(downloads, pieces), status, headers)
 
 
 def _headers(entry: TreeEntry, sha: str) -> dict[str, str]:
@@ -78,12 +87,13 @@ def _part(request: Request, entry: TreeEntry) -> tuple[int, int, int] | None:
     return (first, last - first + 1, 206) if first <= last else None
 
 
-async def _content(tools: Context, space_id: str, oid: str, first: int, length: int) -> AsyncIterator[bytes]:
+async def _content(downloads: set[object], pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
     """Pieces as the client takes them; git ends with the request, however that ends."""
-    pieces: Iterator[bytes] = tools.repositories.stream(space_id, oid, start=first, length=length)
+    downloads.add(pieces)
     try:
         while (piece := await run_in_threadpool(next, pieces, b"")) != b"":
             yield piece
     finally:
+        downloads.discard(pieces)
         with contextlib.suppress(ValueError):
             pieces.close()  # type: ignore[attr-defined]

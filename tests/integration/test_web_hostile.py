@@ -1,0 +1,324 @@
+"""Sessions, forged forms, and requests that no client of ours would send: nothing may break the server."""
+
+import asyncio
+import json
+import string
+from pathlib import Path
+
+import httpx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from orchestrator.web.app import create_app
+from orchestrator.web.auth import SESSION_COOKIE
+from tests.support.web_world import WebWorld, make_context
+
+HOST = "localhost:7878"
+OURS = {"origin": f"http://{HOST}"}
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> WebWorld:
+    context = make_context(tmp_path_factory.mktemp("data"))
+    served = WebWorld(context, f"http://{HOST}")
+    for name in ("ann", "bob"):
+        served.user(name)
+    served.user("root", admin=True)
+    served.create("ann/app")
+    served.create("ann/hidden", visibility="private")
+    return served
+
+
+class Browser:
+    """An in-process client with its own cookies."""
+
+    def __init__(self, world: WebWorld) -> None:
+        transport = httpx.ASGITransport(app=create_app(world.context), raise_app_exceptions=False)
+        self.client = httpx.AsyncClient(transport=transport, base_url=f"http://{HOST}")
+
+    def ask(self, method: str, path: str, **options: object) -> httpx.Response:
+        return asyncio.run(self.client.request(method, path, **options))  # type: ignore[arg-type]
+
+    def sign_in(self, world: WebWorld, name: str) -> httpx.Response:
+        return self.ask("POST", "/login", data={"token": world.tokens[name], "next": "/spaces/ann/app"}, headers=OURS)
+
+    def csrf(self) -> str:
+        page = self.ask("GET", "/login?next=/x") if SESSION_COOKIE not in self.client.cookies else self.ask("GET", "/")
+        return page.text.partition('name="csrf-token" content="')[2].partition('"')[0]
+
+
+@pytest.fixture
+def browser(world: WebWorld) -> Browser:
+    return Browser(world)
+
+
+@pytest.fixture(scope="module")
+def stranger(world: WebWorld) -> Browser:
+    return Browser(world)
+
+
+# --- sessions -------------------------------------------------------------------------------------------------
+def test_signing_in_gives_a_host_only_cookie_whose_text_is_not_stored(world: WebWorld, browser: Browser) -> None:
+    answer = browser.sign_in(world, "ann")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/spaces/ann/app")
+    cookie = answer.headers["set-cookie"]
+    assert {"HttpOnly", "SameSite=lax", "Max-Age=2592000"} <= set(cookie.split("; "))
+    assert "Domain" not in cookie
+    assert browser.ask("GET", "/api/whoami-v2").json()["name"] == "ann"
+    session = browser.client.cookies[SESSION_COOKIE]
+    assert session.encode() not in (world.context.settings.data / "dormouse.db").read_bytes()
+
+
+def test_signing_out_ends_the_session_itself(world: WebWorld, browser: Browser) -> None:
+    browser.sign_in(world, "ann")
+    session = browser.client.cookies[SESSION_COOKIE]
+    answer = browser.ask("POST", "/logout", data={"csrf_token": browser.csrf()}, headers=OURS)
+    assert answer.status_code in (200, 303)
+    browser.client.cookies.set(SESSION_COOKIE, session)
+    assert browser.ask("GET", "/api/whoami-v2").status_code == 401
+
+
+def test_wrong_tokens_are_explained_and_limited_per_address(world: WebWorld, browser: Browser) -> None:
+    def attempt(address: str) -> httpx.Response:
+        headers = {**OURS, "accept": "text/html", "x-forwarded-for": address}
+        return browser.ask("POST", "/login", data={"token": "hf_wrong"}, headers=headers)
+
+    first = attempt("10.0.0.1")
+    assert first.status_code == 401
+    assert "This token is wrong" in first.text
+    tries = [attempt("10.0.0.1").status_code for _ in range(10)]
+    assert tries[-1] == 429
+    assert attempt("10.0.0.2").status_code == 401
+
+
+@pytest.mark.parametrize("target", ["//evil.example", "https://evil.example", "/\\evil.example", "/a\\b", "x", ""])
+def test_signing_in_never_leads_elsewhere(world: WebWorld, browser: Browser, target: str) -> None:
+    answer = browser.ask("POST", "/login", data={"token": world.tokens["ann"], "next": target}, headers=OURS)
+    assert answer.headers["location"] == "/"
+
+
+def test_a_planted_second_cookie_is_not_believed(world: WebWorld, browser: Browser) -> None:
+    browser.sign_in(world, "ann")
+    session = browser.client.cookies[SESSION_COOKIE]
+    browser.client.cookies.clear()
+    headers = {"cookie": f"{SESSION_COOKIE}={session}; {SESSION_COOKIE}=planted"}
+    assert browser.ask("GET", "/api/whoami-v2", headers=headers).status_code == 401
+
+
+# --- forged requests ------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"origin": f"http://{HOST}"}, 200),
+        ({"sec-fetch-site": "same-origin"}, 200),
+        ({"referer": f"http://{HOST}/spaces/ann/app"}, 200),
+        ({}, 403),
+        ({"origin": "http://ann-app.localhost:7878"}, 403),
+        ({"origin": "null"}, 403),
+        ({"origin": "http://["}, 403),
+        ({"origin": f"http://{HOST}", "sec-fetch-site": "same-site"}, 403),
+        ({"referer": "http://evil.example/"}, 403),
+        ({"sec-fetch-site": "cross-site"}, 403),
+    ],
+)
+def test_the_cookie_counts_only_from_our_own_origin(
+    world: WebWorld, browser: Browser, headers: dict[str, str], status: int
+) -> None:
+    browser.sign_in(world, "ann")
+    headers = {**headers, "x-csrf-token": browser.csrf()}
+    answer = browser.ask("POST", "/api/spaces/ann/app/sleeptime", json={"seconds": 60}, headers=headers)
+    assert answer.status_code == status, answer.text
+
+
+def test_the_cookie_needs_the_token_of_our_pages(world: WebWorld, browser: Browser) -> None:
+    browser.sign_in(world, "ann")
+    for token in (None, b"0" * 64, "ä".encode()):
+        sent = [(b"origin", OURS["origin"].encode()), *([(b"x-csrf-token", token)] if token else [])]
+        answer = browser.ask("POST", "/api/spaces/ann/app/pause", headers=sent)
+        assert (answer.status_code, "reload" in answer.json()["error"]) == (403, True)
+    form = {"csrf_token": browser.csrf()}
+    assert browser.ask("POST", "/api/spaces/ann/app/paths-info/main", data=form, headers=OURS).status_code == 200
+
+
+def test_git_takes_no_cookie_and_only_git_takes_a_large_body(world: WebWorld, browser: Browser) -> None:
+    browser.sign_in(world, "ann")
+    assert browser.ask("GET", "/spaces/ann/app/info/refs?service=git-receive-pack").status_code == 401
+    large = {"content": b"x" * (2 << 20), "headers": OURS | {"content-type": "application/x-www-form-urlencoded"}}
+    assert browser.ask("POST", "/spaces/ann/app/git-receive-pack", **large).status_code == 401
+    for path in ("/api/repos/git-receive-pack", "/login/git-upload-pack", "/spaces/ann/app/x/git-upload-pack"):
+        assert browser.ask("POST", path, **large).status_code == 413
+
+
+def test_a_token_in_the_header_needs_neither(world: WebWorld, browser: Browser) -> None:
+    headers = {"authorization": f"Bearer {world.tokens['ann']}", "origin": "http://elsewhere.example"}
+    answer = browser.ask("POST", "/api/spaces/ann/app/sleeptime", json={"seconds": 60}, headers=headers)
+    assert answer.status_code == 200
+
+
+def test_nobody_is_signed_in_from_elsewhere(world: WebWorld, browser: Browser) -> None:
+    headers = {"origin": "http://ann-app.localhost:7878"}
+    answer = browser.ask("POST", "/login", data={"token": world.tokens["bob"]}, headers=headers)
+    assert answer.status_code == 403
+    assert "set-cookie" not in answer.headers
+
+
+def test_every_answer_is_dressed(browser: Browser) -> None:
+    for path in ("/", "/login", "/api/spaces", "/api/nothing", "/nothing", "/spaces/ann/app"):
+        answer = browser.ask("GET", path, headers={"accept": "text/html", "x-request-id": "mine-1"})
+        assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["x-request-id"] == "mine-1"
+        assert "unsafe" not in answer.headers["content-security-policy"]
+
+
+# --- junk -----------------------------------------------------------------------------------------------------
+def test_large_bodies_are_refused_before_they_are_read(world: WebWorld, browser: Browser) -> None:
+    headers = {"authorization": f"Bearer {world.tokens['ann']}"}
+    body = b'{"key": "' + b"x" * (1 << 20) + b'"}'
+    told = browser.ask("POST", "/api/spaces/ann/app/secrets", content=body, headers=headers)
+    assert (told.status_code, "too large" in told.json()["error"]) == (413, True)
+
+    async def pieces():  # type: ignore[no-untyped-def]
+        for _ in range(40):
+            yield b" " * (1 << 16)
+
+    untold = browser.ask("POST", "/api/spaces/ann/app/secrets", content=pieces(), headers=headers)
+    assert untold.status_code == 413
+
+
+BODIES = [
+    b"", b"null", b"[]", b"3", b"{", b"\xff\xfe", b'{"a": NaN}', b"[" * 50_000, b'{"a":' * 50_000, b"{}" * 10,
+    b'{"name": 3, "type": "space"}', b'{"name": "\\ud800", "type": "space"}', b'{"name": "a\\u0000", "type": "space"}',
+    b'{"name": "x/y/z", "type": "space"}', b'{"key": ["x"]}', b'{"key": "A", "value": {}}', b'{"seconds": 1e400}',
+    b'{"seconds": ' + b"9" * 5000 + b"}", b'{"seconds": true}', b'{"seconds": 99999999999999999999}',
+    b'{"content": "---\\n&a [*a]\\n---"}', b'{"type":"space","name":"ok","sdk":"gradio","secrets":[1]}',
+    b'{"type":"space","name":"ok","sdk":["gradio"],"variables":{"a":1}}', b'{"flavor": "\\u202e"}', b'{"paths": [1]}',
+]  # fmt: skip
+WRITES = [
+    ("POST", "/api/repos/create"), ("DELETE", "/api/repos/delete"), ("POST", "/api/validate-yaml"),
+    ("POST", "/api/spaces/ann/app/sleeptime"), ("POST", "/api/spaces/ann/app/hardware"),
+    ("POST", "/api/spaces/ann/app/secrets"), ("DELETE", "/api/spaces/ann/app/secrets"),
+    ("POST", "/api/spaces/ann/app/variables"), ("DELETE", "/api/spaces/ann/app/variables"),
+    ("POST", "/api/spaces/ann/app/paths-info/main"), ("POST", "/api/users"), ("POST", "/api/settings/tokens"),
+    ("DELETE", "/api/settings/tokens"), ("POST", "/login"), ("POST", "/logout"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("method", "path"), WRITES)
+def test_junk_bodies_are_never_an_error_of_ours(world: WebWorld, browser: Browser, method: str, path: str) -> None:
+    kinds = (
+        "application/json",
+        "application/x-www-form-urlencoded",
+        "multipart/form-data; boundary=x",
+        "multipart/form-data",
+        "",
+    )
+    for token in (world.tokens["root"], ""):
+        headers = {"authorization": f"Bearer {token}"} if token else {}
+        for number, body in enumerate(BODIES):
+            kind = {"content-type": kinds[number % len(kinds)]} if path == "/login" else {"content-type": kinds[0]}
+            answer = browser.ask(method, path, content=body, headers={**headers, **kind})
+            assert answer.status_code < 500, (body[:60], answer.text)
+            if path.startswith("/api/") and answer.status_code >= 400:
+                assert isinstance(answer.json(), dict), body[:60]
+
+
+ODD_SEGMENTS = [
+    "..", ".", "", "%00", "%2F", "%2f..", "%", "%zz", "%ff%fe", "main", "HEAD", "refs%2Fheads%2Fmain", "app.py",
+    "README.md", "ann", "app", "hidden", "api", "spaces", "tree", "resolve", "revision", "commits", "logs", "build",
+    "main@%7B1%7D", "main~1", ":%2Fx", "--help", "-x", "%0a", "a" * 5000, "%F0%9F%90%AD", "%ED%A0%80",
+]  # fmt: skip
+SEGMENT = st.one_of(
+    st.sampled_from(ODD_SEGMENTS),
+    st.text(alphabet=string.ascii_letters + string.digits + "%._-~@^{}:*?[]\\ ", max_size=12),
+)
+PREFIX = st.sampled_from(
+    ["/api/spaces/ann/app/", "/spaces/ann/app/resolve/", "/api/spaces/", "/spaces/", "/api/", "/", "/.dormouse/",
+     "/api/spaces/ann/app/tree/", "/api/spaces/ann/app/commits/", "/spaces/ann/app/", "/spaces/ann/app.git/"]
+)  # fmt: skip
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    prefix=PREFIX,
+    segments=st.lists(SEGMENT, max_size=4),
+    query=st.sampled_from(
+        [
+            "",
+            "?limit=-1&p=x",
+            "?cursor=%ff&limit=99999999999",
+            "?cursor=WzEsMl0",
+            "?service=git-upload-pack",
+            "?expand=x&sort=%27",
+            "?author=%F0%9F&search=%25",
+            "?search=%00",
+        ]
+    ),
+)
+def test_no_address_is_an_error_of_ours(stranger: Browser, prefix: str, segments: list[str], query: str) -> None:
+    raw = (prefix + "/".join(segments)).encode()
+    scope_path = httpx.URL(f"http://{HOST}/").copy_with(raw_path=raw.replace(b" ", b"%20") + query.encode())
+    answer = stranger.ask("GET", str(scope_path))
+    assert answer.status_code < 500, (raw, answer.text[:300])
+    # The client itself resolves `..`, so look at what it really asked for.
+    if answer.request.url.path.startswith("/api/"):
+        assert isinstance(json.loads(answer.content), dict | list)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "Bearer",
+        "Bearer ",
+        "Basic",
+        "Basic !!",
+        "Basic Og==",
+        "Digest x",
+        "Bearer ä",
+        "Basic /w==",
+        "Bearer " + "x" * 6000,
+    ],
+)
+def test_odd_credentials_are_bad_credentials(browser: Browser, header: str) -> None:
+    answer = browser.ask("GET", "/api/whoami-v2", headers=[(b"authorization", header.encode("latin-1"))])
+    assert answer.status_code == 401
+    assert answer.headers["x-error-message"] == "Invalid credentials in Authorization header"
+
+
+@pytest.mark.parametrize("host", ["[", "a b", "ä", "x" * 300, "a/b", "localhost:port", ""])
+def test_odd_hosts_are_refused(browser: Browser, host: str) -> None:
+    answer = browser.ask("GET", "/api/spaces", headers=[(b"host", host.encode("latin-1"))])
+    assert answer.status_code == 400
+
+
+def test_links_and_odd_names_in_a_tree_are_listed_and_never_followed(
+    world: WebWorld, browser: Browser, tmp_path: Path
+) -> None:
+    space = world.create("ann/links")
+    repository = Path(world.context.repositories.path(space.id))
+    from tests.support.git import git
+
+    (tmp_path / "target").write_text("/etc/passwd")
+    blob = git("hash-object", "-w", str(tmp_path / "target"), cwd=repository).strip()
+    (tmp_path / "tree").write_bytes(
+        b"".join(
+            mode + b" " + name + b"\0" + bytes.fromhex(blob)
+            for mode, name in (
+                (b"100644", b"a\xff.txt"),
+                (b"100644", b"b\nc"),
+                (b"120000", b"link"),
+                (b"160000", b"module"),
+            )
+        )
+    )
+    tree = git("hash-object", "-t", "tree", "-w", "--literally", str(tmp_path / "tree"), cwd=repository).strip()
+    commit = git("commit-tree", tree, "-m", "odd", cwd=repository).strip()
+    git("update-ref", "refs/heads/odd", commit, cwd=repository)
+    entries = {item["path"]: item for item in browser.ask("GET", "/api/spaces/ann/links/tree/odd").json()}
+    assert set(entries) == {"a\ufffd.txt", "b\nc", "link", "module"}
+    assert (entries["link"]["type"], entries["module"]["type"]) == ("file", "directory")
+    answer = browser.ask("GET", "/spaces/ann/links/resolve/odd/link")
+    assert answer.content == b"/etc/passwd"
+    assert browser.ask("GET", "/spaces/ann/links/resolve/odd/module").status_code == 404
+    assert browser.ask("GET", "/spaces/ann/links/resolve/odd/link/passwd").status_code == 404
