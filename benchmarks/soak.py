@@ -9,9 +9,9 @@ import threading
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Self
 
 import httpx
-import websockets.sync.client
 from websockets.exceptions import WebSocketException
 
 from benchmarks.measure import RESULTS
@@ -28,7 +28,7 @@ class Clients:
         self._product, self._name, self._end = product, name, threading.Event()
         self._threads = [threading.Thread(target=self._run, args=(random.Random(n),)) for n in range(threads)]
 
-    def __enter__(self) -> "Clients":
+    def __enter__(self) -> Self:
         for thread in self._threads:
             thread.start()
         return self
@@ -63,9 +63,7 @@ class Clients:
         assert text.count("data:") == 5, text
 
     def _socket(self) -> None:
-        headers = {"Host": f"{self._product.host(self._name)}:{self._product.port}"}
-        url = f"ws://127.0.0.1:{self._product.port}/ws"
-        with websockets.sync.client.connect(url, additional_headers=headers, open_timeout=60, proxy=None) as socket:
+        with self._product.websocket(self._name) as socket:
             for number in range(3):
                 socket.send(str(number))
                 assert socket.recv(timeout=30) == f"echo {number}"

@@ -23,6 +23,7 @@ from orchestrator.ports.runtime import Runtime, StaticSites
 
 log = structlog.get_logger()
 GATEWAY_ALIVE_S = 10.0
+STOP_GRACE_S, DELETED_GRACE_S = 10.0, 1.0
 ROUNDS_MAX = 6
 """A plan that is carried out leads to another one at once; this bounds how many before others get their turn."""
 WAKES = Histogram(
@@ -179,7 +180,8 @@ class Reconciler:
             else:
                 update = self.tools.store.update_replica
                 await asyncio.to_thread(update, replica.id, state=ReplicaState.STOPPING, stop_after=0.0)
-                await self.runtime.stop(replica.id)
+                grace_s = DELETED_GRACE_S if view.space.stage is Stage.DELETING else STOP_GRACE_S
+                await self.runtime.stop(replica.id, grace_s)
                 await self.runtime.forget(replica.id)
             await asyncio.to_thread(self.tools.store.remove_replica, replica.id)
             log.info("replica_stopped", space=view.space.full_name, replica=replica.id)

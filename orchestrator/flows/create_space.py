@@ -1,12 +1,17 @@
 """A name -> a Space with a repository, and nothing running."""
 
+import time
 from collections.abc import Sequence
 
+from orchestrator.domain.lifecycle import Stage
 from orchestrator.domain.names import SpaceName
 from orchestrator.domain.space import Space, User, Variable
-from orchestrator.errors import Invalid, NotAllowed
+from orchestrator.errors import Invalid, NotAllowed, Unavailable
 from orchestrator.flows import life
 from orchestrator.flows.context import Tools
+from orchestrator.ports import signals
+
+FREE_WAIT_S = 15.0
 
 SDKS = ("gradio", "streamlit", "static", "asgi", "docker")
 _ATTRIBUTES = """\
@@ -50,6 +55,7 @@ def create_space(
         raise Invalid(f"{sdk[:50]!r} is no SDK that Dormouse knows: write one of {', '.join(SDKS)}.")
     if visibility not in ("public", "private"):
         raise Invalid(f"{visibility[:50]!r} is no visibility that Dormouse has: write public or private.")
+    _wait_until_free(tools, name)
     space = tools.store.create_space(
         name,
         sdk=sdk,
@@ -65,6 +71,16 @@ def create_space(
         for item in items:
             space = life.set_variable(tools, space, item, secret=secret, now=now)
     return space
+
+
+def _wait_until_free(tools: Tools, name: SpaceName) -> None:
+    """A Space that was deleted a moment ago still has its name until its replica has ended. Blocks for seconds."""
+    end = time.monotonic() + FREE_WAIT_S
+    while (old := tools.store.find_space(name)) is not None and old.stage is Stage.DELETING:
+        if time.monotonic() > end:
+            raise Unavailable(f"{name} is being deleted at this moment. Try again in a few seconds.", retry_after_s=5)
+        tools.signals.send_soon(signals.CONTROLLER, old.id)
+        time.sleep(0.1)
 
 
 def _first_files(name: SpaceName, sdk: str) -> dict[str, bytes]:

@@ -33,7 +33,9 @@ def pause(tools: Tools, space: Space, *, now: float) -> Space:
     """Stop the Space until its owner restarts it; visits do not wake it. Static Spaces cannot be paused."""
     if space.sdk == "static":
         raise Invalid("A static Space costs nothing while nobody looks, so it cannot be paused. Delete it instead.")
-    return happen(tools, space, Event.PAUSE, now=now, text="paused by its owner")
+    after = happen(tools, space, Event.PAUSE, now=now, text="paused by its owner")
+    _hold_from_now_on(tools, space, now=now)
+    return after
 
 
 def restart(tools: Tools, space: Space, *, factory: bool, now: float) -> Space:
@@ -60,7 +62,17 @@ def set_sleep_time(tools: Tools, space: Space, seconds: int, *, now: float) -> S
 
 def delete(tools: Tools, space: Space, *, now: float) -> Space:
     """Mark the Space as going; the controller stops it and removes everything that belongs to it."""
-    return happen(tools, space, Event.DELETE, now=now, text="deleted by its owner")
+    after = happen(tools, space, Event.DELETE, now=now, text="deleted by its owner")
+    _hold_from_now_on(tools, space, now=now)
+    return after
+
+
+def _hold_from_now_on(tools: Tools, space: Space, *, now: float) -> None:
+    """Withdraw the route at once; the controller would do so a moment later."""
+    route = tools.store.route(space.host)
+    if route is not None and route.mode is not RouteMode.GONE:
+        tools.store.change_route(space.host, expect=route.generation, mode=RouteMode.GONE, now=now)
+        tools.signals.send_soon(signals.ROUTES)
 
 
 def wake(tools: Tools, space: Space, *, now: float) -> Space:

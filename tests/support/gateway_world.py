@@ -163,7 +163,7 @@ class FakeControl:
         )
 
 
-def app_app(name: str) -> web.Application:
+def app_app(name: str, status: Callable[[web.Request], Awaitable[web.Response]] | None = None) -> web.Application:
     """An app that says what it got."""
 
     async def echo(request: web.Request) -> web.Response:
@@ -198,6 +198,8 @@ def app_app(name: str) -> web.Application:
         return web.json_response({"app": name})
 
     app = web.Application(client_max_size=1 << 30)
+    if status:
+        app.router.add_get("/.dormouse/status", status)
     app.router.add_get("/events", events)
     app.router.add_get("/ws", socket_echo)
     app.router.add_get("/slow", slow)
@@ -217,7 +219,7 @@ class World:
             "hold_timeout_s": 6.0,
             "activity_interval_s": 0.2,
             "hold_requests_max": 240,
-            "idle_tab_s": 5,
+            "idle_tab_s": 2,
         }
         self.settings = Settings(data=self.data, port=port, **(defaults | overrides))
         self.run = self.settings.run
@@ -229,9 +231,27 @@ class World:
 
     async def start(self) -> None:
         await self.listen("internal.sock", self.control.app())
-        await self.listen("api.sock", app_app("api"))
+        await self.listen("api.sock", self.api())
         await self.start_agent()
         await self.start_envoy()
+
+    def api(self) -> web.Application:
+        """The public API, as far as a gateway's visitors meet it."""
+        return app_app("api", status=self._status)
+
+    async def _status(self, request: web.Request) -> web.Response:
+        host = request.host.partition(":")[0]
+        space, serving = self.control.spaces.get(host), host in self.control.routes
+        stage = "RUNNING" if serving else space.stage if space else "NONE"
+        known = {
+            "stage": stage,
+            "phase": "starting",
+            "detail": "Warming up.",
+            "message": space.message if space else "",
+        }
+        return web.json_response(
+            {"app": "api", **known, "serving": serving, "eta_s": 2.0, "elapsed_s": 0.5, "log": ["first line"]}
+        )
 
     async def listen(self, path: str, app: web.Application) -> None:
         runner = web.AppRunner(app, shutdown_timeout=0.1)
@@ -246,6 +266,14 @@ class World:
         """Start an app of its own; returns the address for the route."""
         await self.listen(f"apps/{name}.sock", app_app(name))
         return f"unix:apps/{name}.sock"
+
+    async def start_tcp_app(self, name: str) -> str:
+        """The same on a port."""
+        runner = web.AppRunner(app_app(name), shutdown_timeout=0.1)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        self._runners[name] = runner
+        return f"tcp:127.0.0.1:{runner.addresses[0][1]}"
 
     async def wake_with(self, control: FakeControl, host: str, delay_s: float = 0.3) -> None:
         self.counts[host] += 1

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
+import websockets.sync.client
 
 from tests.support.git import push_files
 
@@ -176,10 +177,16 @@ class Product:
         url = f"http://127.0.0.1:{self.port}{path}"
         return httpx.request(method, url, headers=headers, timeout=timeout, **more)
 
+    def websocket(self, name: str, path: str = "/ws") -> websockets.sync.client.ClientConnection:
+        """A WebSocket to the app, by its host name."""
+        plain = socket.create_connection(("127.0.0.1", self.port), 10)
+        url = f"ws://{self.host(name)}:{self.port}{path}"
+        return websockets.sync.client.connect(url, sock=plain, open_timeout=60, proxy=None)
+
     def sleep(self, name: str) -> None:
         answer = self.api("POST", f"/api/spaces/admin/{name}/sleep")
         assert answer.status_code < 300, answer.text
-        self.wait_stage(name, "SLEEPING", limit_s=40)
+        wait_for(lambda: self.runtime(name)["stage"] == "SLEEPING", 40, f"{name} to sleep")
 
     def children(self) -> dict[str, int]:
         """Process ids of the supervised children by name."""
