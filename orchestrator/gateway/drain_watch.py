@@ -72,8 +72,10 @@ class DrainWatch:
             await asyncio.sleep(0.25)
 
     async def _marker_stands(self, host: str) -> None:
+        ticket = self._discovery.changed.ticket()
         while not self._discovery.in_force(MARKER + host):
-            await self._discovery.changed.wait(1.0)
+            await self._discovery.changed.wait(ticket, 1.0)
+            ticket = self._discovery.changed.ticket()
 
     async def _look_on(self, route: GatewayRoute) -> None:
         """Look again and again, ever less often, while the marker stands; returns when it does not."""

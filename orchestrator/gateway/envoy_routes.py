@@ -79,7 +79,7 @@ def held_routes(settings: Settings) -> dict[str, Any]:
     with_agent = {"prefix": "/", "headers": [{"name": HELD_HEADER, "present_match": True}]}
     patience = {
         "retry_on": "connect-failure",
-        "num_retries": 6,
+        "num_retries": 4,
         "retry_back_off": {"base_interval": "0.2s", "max_interval": "0.4s"},
     }
     without_agent = {

@@ -132,11 +132,12 @@ class Holder:
     async def _page(self, wake: _Wake, visit: Visit) -> Verdict:
         end = time.monotonic() + _PAGE_GRACE_S
         while not wake.ended.done():
+            ticket = wake.heard.ticket()
             coming = wake.answer is not None and wake.answer.answer == "serve"
             left = end - time.monotonic()
             if left <= 0 or (wake.asked and not coming):
                 return Verdict("page", waking_page.waking(wake.answer, visit.host))
-            await wake.heard.wait(left)
+            await wake.heard.wait(ticket, left)
         return _verdict(wake.ended.result(), visit)
 
     # --- one wake ---------------------------------------------------------------------------------------------------
@@ -174,7 +175,8 @@ class Holder:
                 visit.host, path=visit.path, method=visit.method, dead=await self._dead(visit.host)
             )
         except Unavailable as error:
-            log.warning("wake_not_asked", host=visit.host, reason=str(error))
+            if not wake.asked:
+                log.warning("wake_not_asked", host=visit.host, reason=str(error))
             answer = None
         wake.asked = True
         if answer is not None and answer.answer in ("explain", "missing"):
@@ -193,9 +195,10 @@ class Holder:
     async def _becomes_ready(self, host: str, within_s: float) -> bool:
         end = time.monotonic() + within_s
         while (left := end - time.monotonic()) > 0:
+            ticket = self._discovery.changed.ticket()
             if await self._ready(host):
                 return True
-            await self._discovery.changed.wait(left)
+            await self._discovery.changed.wait(ticket, left)
         return await self._ready(host)
 
     async def _ready(self, host: str) -> bool:

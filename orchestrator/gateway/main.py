@@ -149,11 +149,12 @@ class Agent:
     async def _follow_acks(self) -> None:
         """Turn what Envoy has acknowledged into a generation of the route table."""
         while True:
+            ticket = self._discovery.changed.ticket()
             acked = self._discovery.acked()
             while acked is not None and self._pending and self._pending[0][0] <= acked:
                 self._acked = self._pending.popleft()[1]
                 self._pulse.beat()
-            await self._discovery.changed.wait(_REPORT_EVERY_S)
+            await self._discovery.changed.wait(ticket, _REPORT_EVERY_S)
 
     # --- reports ----------------------------------------------------------------------------------------------------
 
@@ -161,7 +162,7 @@ class Agent:
         """A sign of life each second, and at once when something was acknowledged or fell quiet."""
         while True:
             self._book.forget_ended(time.time())
-            news = self._book.news()
+            ticket, news = self._pulse.ticket(), self._book.news()
             try:
                 await self._control.report(self._report(news))
             except Unavailable as error:
@@ -170,7 +171,7 @@ class Agent:
                 continue
             self._book.confirm(news)
             self._forget_withdrawn(news)
-            await self._pulse.wait(_REPORT_EVERY_S)
+            await self._pulse.wait(ticket, _REPORT_EVERY_S)
             await asyncio.sleep(_REPORT_GAP_S)
 
     def _report(self, news: News) -> Report:

@@ -52,7 +52,8 @@ def waking(answer: WakeAnswer | None, host: str) -> Reply:
     answer = answer or WakeAnswer(answer="wait", message="Waiting for Dormouse itself to answer.")
     phase = WAITING.get(answer.stage, "Waking up")
     wait = answer.retry_after_s
-    return _page("waking.html", 503, answer, retry_after_s=wait, name=_name(answer, host), phase=phase, labels=WAITING)
+    words = {"labels": WAITING, "headings": _HEADINGS}
+    return _page("waking.html", 503, answer, retry_after_s=wait, name=_name(answer, host), phase=phase, **words)
 
 
 def explain(answer: WakeAnswer, host: str, *, browser: bool) -> Reply:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shutil
 import socket
 import time
 from collections.abc import AsyncIterator
@@ -11,7 +12,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
-from tests.support.gateway_world import FakeSpace, World, app_app, until
+from tests.support.gateway_world import FakeSpace, World, until
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(60)]
 BROWSER = {"accept": "text/html,application/xhtml+xml", "sec-fetch-dest": "document"}
@@ -274,6 +275,54 @@ async def test_a_deleted_space_is_missing_also_while_waiting(world: World, http:
     assert (await held)[0] == 404
 
 
+@pytest.mark.browser
+async def test_the_waking_page_turns_into_the_app(world: World) -> None:
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("there is no chromium on this machine")
+    from playwright.async_api import async_playwright
+
+    host = world.sleeper("browser", title="A demo")
+    world.control.spaces[host].on_wake = lambda c, h, _d: world.wake_with(c, h, 2.5)
+    problems: list[str] = []
+    async with async_playwright() as play:
+        browser = await play.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page = await browser.new_page()
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("console", lambda line: problems.append(line.text) if "Security Policy" in line.text else None)
+        address = f"http://{host}:{world.settings.port}/x?a=1#part"
+        await page.goto(address)
+        assert await page.inner_text("h1") == "A demo"
+        world.control.spaces[host].stage = "APP_STARTING"
+        await page.wait_for_selector("text=first line")
+        await page.wait_for_selector("#phase:text('Starting the app')")
+        assert await page.inner_text("#detail") == "Warming up."
+        await page.wait_for_selector("text=browser-1")
+        assert page.url == address
+        assert await page.evaluate("history.length") == 2  # the empty page that every tab begins with, and this one
+        await browser.close()
+    assert not problems
+
+
+@pytest.mark.browser
+async def test_the_waking_page_tells_of_an_error(world: World) -> None:
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("there is no chromium on this machine")
+    from playwright.async_api import async_playwright
+
+    host = "page-error.localhost"
+    space = world.control.spaces[host] = FakeSpace(stage="APP_STARTING")
+    async with async_playwright() as play:
+        browser = await play.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page = await browser.new_page()
+        await page.goto(f"http://{host}:{world.settings.port}/")
+        space.stage, space.message = "RUNTIME_ERROR", "It exits with <status> 1."
+        await page.wait_for_selector("text=It exits with <status> 1.")
+        assert await page.inner_text("#phase") == "This Space could not start"
+        await browser.close()
+
+
 # --- sleep ----------------------------------------------------------------------------------------------------------
 
 
@@ -329,6 +378,21 @@ async def test_a_quiet_space_is_withdrawn_and_woken_again(world: World, http: ai
     assert (await get(http, host))[1]["app"] == "nap-2"
 
 
+async def test_a_replica_may_listen_on_tcp(world: World, http: aiohttp.ClientSession) -> None:
+    host, control = "tcp.localhost", world.control
+    control.spaces[host] = FakeSpace(stage="RUNNING")
+    address = await world.start_tcp_app("tcp")
+    await control.serve(host, address)
+    assert (await get(http, host))[1]["app"] == "tcp"
+    began = time.monotonic()
+    generation = control.change(host, "drain", address)
+    held = asyncio.create_task(get(http, host))
+    await until(lambda: control.quiet.get(host) == generation)
+    assert time.monotonic() - began > 1.0, "longer than a connection may take"
+    control.change(host, "serve", address)
+    assert (await held)[1]["app"] == "tcp"
+
+
 async def test_an_idle_tab_does_not_keep_a_space_awake(world: World, http: aiohttp.ClientSession) -> None:
     host, control = "tab.localhost", world.control
     address = await world.start_app("tab")
@@ -348,7 +412,7 @@ async def test_an_idle_tab_does_not_keep_a_space_awake(world: World, http: aioht
     await until(lambda: control.moved.get(host, 0) > moved_before + 1, what="real bytes count as moved")
     generation = control.change(host, "drain", address)
     await control.in_force(generation)
-    await asyncio.sleep(8)
+    await asyncio.sleep(5)
     assert control.quiet.get(host) is None, "a stream that moves bytes is never quiet"
     chatting.cancel()
     await busy.close()
@@ -480,7 +544,7 @@ async def test_the_api_may_restart_between_two_reads(world: World, http: aiohttp
     await world.unlisten("api.sock")
     waiting = asyncio.create_task(get(http, "localhost", "/healthz"))
     await asyncio.sleep(0.4)
-    await world.listen("api.sock", app_app("api"))
+    await world.listen("api.sock", world.api())
     assert (await waiting)[0] == 200
 
 
