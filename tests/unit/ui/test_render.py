@@ -320,6 +320,14 @@ def test_signing_in_leads_to_pages_of_ours_only(asked: str, kept: str) -> None:
     assert answer.headers["location"] == kept
 
 
+def test_policy_lets_a_page_show_apps_but_nobody_show_the_page() -> None:
+    policy = client(stage_world(Stage.RUNNING)).get(SPACE).headers["content-security-policy"]
+    rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
+    assert rules["frame-ancestors"] == "'none'"
+    assert rules["script-src"] == rules["style-src"] == "'self'"
+    assert "http://*.localhost:*" in rules["frame-src"]
+
+
 def test_error_page_stands_when_asking_who_it_is_fails() -> None:
     class Broken(World):
         def find_token(self, hashed: str, now: float) -> None:

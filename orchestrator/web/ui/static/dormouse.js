@@ -58,7 +58,11 @@
   const afterwards = {
     reload: () => location.reload(),
     watch: () => { tell("Done: the state above follows."); lookAtAll(true); },
-    saved: () => tell("Saved."),
+    saved: (answer, form) => {
+      tell("Saved.");
+      for (const field of form.querySelectorAll('[type="password"]')) field.value = "";
+      lookAtAll(true);
+    },
     url: (answer) => location.assign(new URL(answer.url, location.href).pathname),
     token: (answer) => {
       const place = byId("new-token-shown");
@@ -78,7 +82,7 @@
     try {
       const answer = await call(method, action, body);
       if (then.startsWith("go:")) location.assign(then.slice(3));
-      else afterwards[then](answer);
+      else afterwards[then](answer, element);
     } catch (error) {
       tell(error.message, true);
     } finally {
