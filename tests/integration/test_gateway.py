@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import random
 import shutil
 import socket
 import time
@@ -12,7 +13,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
-from tests.support.gateway_world import FakeSpace, World, until
+from tests.support.gateway_world import FakeControl, FakeSpace, World, until
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(60)]
 BROWSER = {"accept": "text/html,application/xhtml+xml", "sec-fetch-dest": "document"}
@@ -376,6 +377,63 @@ async def test_a_quiet_space_is_withdrawn_and_woken_again(world: World, http: ai
     await world.unlisten("apps/nap-1.sock")
     control.spaces[host].wakes.clear()
     assert (await get(http, host))[1]["app"] == "nap-2"
+
+
+async def test_sleeps_under_random_requests_lose_nothing(world: World, http: aiohttp.ClientSession) -> None:
+    """Each sleep ends the app at once, so that a request in flight would be lost and seen."""
+    host, control, rng = "soak.localhost", world.control, random.Random(7)
+    awake, count, cancelled = "", 0, 0
+    lock = asyncio.Lock()
+
+    async def visited(_control: FakeControl, _host: str, _data: dict[str, Any]) -> None:
+        nonlocal awake, count, cancelled
+        async with lock:
+            if awake:
+                cancelled += 1
+            else:
+                count += 1
+                awake = await world.start_app(f"soak-{count}")
+            control.change(host, "serve", awake)
+
+    async def sleep() -> bool:
+        nonlocal awake
+        async with lock:
+            generation = control.change(host, "drain", awake)
+        route = control.routes[host]
+        await until(lambda: control.routes.get(host) != route or control.quiet.get(host) == generation)
+        async with lock:
+            if control.routes.get(host) != route:
+                return False
+            gone = control.change(host, "gone")
+            await control.in_force(gone)
+            await world.unlisten(awake.removeprefix("unix:"))
+            awake = ""
+            return True
+
+    control.spaces[host] = FakeSpace(on_wake=visited, every_time=True)
+    results: list[int] = []
+
+    async def visit() -> None:
+        while True:
+            path = rng.choice(["/", "/slow?s=0.05", "/events?n=3&pause=0.02"])
+            results.append((await get(http, host, path))[0])
+            await asyncio.sleep(rng.uniform(0, 0.8))
+
+    visitors = [asyncio.create_task(visit()) for _ in range(4)]
+    slept = 0
+    end = time.monotonic() + 12
+    while slept < 25 and time.monotonic() < end:
+        await until(lambda: awake)
+        slept += await sleep()
+    for visitor in visitors:
+        visitor.cancel()
+    errors = [
+        e for e in await asyncio.gather(*visitors, return_exceptions=True) if not isinstance(e, asyncio.CancelledError)
+    ]
+    assert not errors
+    assert set(results) == {200}
+    assert slept >= 3
+    print(f"{slept} sleeps, {cancelled} cancelled, {len(results)} requests, none lost")
 
 
 async def test_a_replica_may_listen_on_tcp(world: World, http: aiohttp.ClientSession) -> None:

@@ -47,6 +47,8 @@ class FakeSpace:
     title: str = ""
     message: str = ""
     on_wake: Callable[["FakeControl", str, dict[str, Any]], Awaitable[None]] | None = None
+    every_time: bool = False
+    """Call `on_wake` for each question, not for the first only."""
     wakes: list[dict[str, Any]] = field(default_factory=list)
     asking: int = 0
     asking_most: int = 0
@@ -140,7 +142,7 @@ class FakeControl:
         space.asking_most = max(space.asking, space.asking_most)
         try:
             await asyncio.sleep(0.02)
-            if space.on_wake and not space.wakes:
+            if space.on_wake and (space.every_time or not space.wakes):
                 task = asyncio.create_task(space.on_wake(self, host, data))
                 self._tasks.add(task)
             space.wakes.append(data)
