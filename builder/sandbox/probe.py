@@ -19,7 +19,7 @@ from builder.sandbox.view import PlainView
 
 _PROBE_TIMEOUT_S = 15
 _TARGET = "/home/user/app"
-_SCRIPT = 'test -r /home/user/app/probe || exit 3; echo x > /home/user/app/written 2>/dev/null && echo writable; exit 0'
+_SCRIPT = "test -r /home/user/app/probe || exit 3; echo x > /home/user/app/written 2>/dev/null && echo writable; exit 0"
 
 
 @dataclass(frozen=True, kw_only=True)

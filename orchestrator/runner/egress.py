@@ -250,7 +250,11 @@ def _clear(path: Path) -> None:
     path.unlink(missing_ok=True)
 
 
-def _give_up_root() -> None:
+async def _give_up_root() -> None:
+    # Afterwards Python's own folder may be closed to us: have everything imported that names and addresses need.
+    "warm.example".encode("idna")
+    with contextlib.suppress(OSError):
+        await resolve("localhost", 80)
     if os.geteuid() == 0:
         os.setgroups([])
         os.setgid(_UNPRIVILEGED)
@@ -270,7 +274,7 @@ async def main(settings: Settings) -> None:
     for direction in ("out", "in"):
         _bytes.labels(direction)
     server = await open_socket(make_proxy(settings), SOCKET)
-    _give_up_root()
+    await _give_up_root()
     if os.getppid() != parent:
         return
     log.info("egress_ready", allowed=settings.egress_allow or None)

@@ -84,7 +84,7 @@ async def test_a_killed_runner_finds_its_apps_again(world: RunnerWorld) -> None:
 
 async def test_an_app_that_ended_meanwhile_is_told_with_its_code(world: RunnerWorld) -> None:
     await world.start("runner")
-    spec = world.spec(SERVE + "def handle(self):\n    os._exit(9)\nserve()\n" )
+    spec = world.spec(SERVE + "def handle(self):\n    os._exit(9)\nserve()\n")
     spec = world.spec(SERVE + "class Once(Answer):\n    def do_GET(self):\n        super().do_GET()\n"
                       "        if self.path == '/end': os._exit(9)\nAnswer = Once\nserve()\n")  # fmt: skip
     address = (await world.reach(spec, "ready")).address
@@ -110,7 +110,7 @@ async def test_the_end_of_the_runner_leaves_nothing(world: RunnerWorld) -> None:
     assert list((world.run / "apps").iterdir()) == []
     assert list((world.run / "boxes").iterdir()) == []
     assert not (world.run / "runner.sock").exists()
-    groups = [path for path in Path("/sys/fs/cgroup").rglob("dormouse-*") if _of(world) in path.name]
+    groups = [path for path in Path("/sys/fs/cgroup").rglob("dormouse-*") if _of(world) in path.name]  # noqa: ASYNC240
     assert groups == []
 
 

@@ -155,7 +155,7 @@ async def test_secrets_are_seen_by_the_app_alone(world: RunnerWorld) -> None:
     secret = "hush-" + os.urandom(8).hex()
     spec = world.spec(SERVE + "report['token'] = os.environ['TOKEN']\nserve()\n", environment={"TOKEN": secret})
     assert (await world.report(spec))["token"] == secret
-    for path in (*Path("/proc").glob("[0-9]*/cmdline"), *(world.run / "boxes").rglob("*")):
+    for path in (*Path("/proc").glob("[0-9]*/cmdline"), *(world.run / "boxes").rglob("*")):  # noqa: ASYNC240
         try:
             content = path.read_bytes() if path.is_file() else b""
         except OSError:
@@ -165,7 +165,9 @@ async def test_secrets_are_seen_by_the_app_alone(world: RunnerWorld) -> None:
 
 async def test_a_fork_bomb_is_refused_and_hurts_nobody(world: RunnerWorld) -> None:
     neighbour = await world.reach(world.spec(UVICORN), "ready")
-    bomb = SERVE + """
+    bomb = (
+        SERVE
+        + """
 import threading, time
 # One thread answers everything: no other can be made once the limit is reached.
 one_thread = http.server.HTTPServer(("127.0.0.1", 7860), Answer)
@@ -180,6 +182,7 @@ except OSError as error:
     report.update(refused=error.errno, made=made)
 time.sleep(60)
 """
+    )
     spec = world.spec(bomb, processes_max=60)
     seen = await world.reach(spec, "ready")
 

@@ -182,6 +182,7 @@ class RunnerWorld:
     def close(self) -> None:
         for name in list(self.processes):
             self.end(name)
+        print((self.data / "processes.log").read_text())  # Shown by pytest where a test fails.
         left = self.box_processes()
         for pid in left:
             os.kill(pid, signal.SIGKILL)
