@@ -327,9 +327,8 @@ class World:
             await self.kill(name, signal.SIGTERM if name == "agent" else signal.SIGKILL)
         for path in list(self._runners):
             await self.unlisten(path)
-        for name in ("agent", "envoy"):
-            text = (self.run / f"{name}.log").read_text()
-            print(f"--- {name}\n{text[-6000:]}")
+        for path in self.run.glob("*.log"):
+            print(f"--- {path.name}\n{path.read_text()[-6000:]}")
         shutil.rmtree(self.data)
 
     def client(self) -> aiohttp.ClientSession:
