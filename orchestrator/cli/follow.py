@@ -5,7 +5,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TaskID, TextColumn
+from rich.table import Column
+from rich.text import Text
 
 from orchestrator.cli.common import err
 from orchestrator.client.hub import Hub, NotReachable
@@ -55,6 +57,14 @@ def verdict(name: str, status: Status) -> str:
     return f"{name} does not run ({status['stage']}). {reason}" + (f"\nSee {page}" if page else "")
 
 
+class Seconds(ProgressColumn):
+    """How long a phase has taken so far; phases are often shorter than a second."""
+
+    def render(self, task: Task) -> Text:
+        elapsed_s = task.finished_time if task.finished else task.elapsed
+        return Text(f"{elapsed_s or 0.0:.1f} s", style="dim")
+
+
 class Phases:
     """Shows one line for each phase with its time; on a terminal the last one is live."""
 
@@ -64,10 +74,10 @@ class Phases:
         self._task: TaskID | None = None
         self._progress = Progress(
             SpinnerColumn(finished_text="[green]✓[/green]"),
-            TextColumn("{task.description:<12}"),
-            BarColumn(bar_width=24),
-            TimeElapsedColumn(),
-            TextColumn("[dim]{task.fields[detail]}"),
+            TextColumn("{task.description}", table_column=Column(no_wrap=True, min_width=20)),
+            BarColumn(bar_width=20, table_column=Column(no_wrap=True, min_width=20)),
+            Seconds(table_column=Column(no_wrap=True, min_width=7, justify="right")),
+            TextColumn("[dim]{task.fields[detail]}", table_column=Column(no_wrap=True, overflow="ellipsis")),
             console=console,
             disable=not console.is_terminal,
         )

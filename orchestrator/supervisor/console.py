@@ -95,7 +95,7 @@ class Console:
         at = record.get("t")
         clock = time.localtime(at if isinstance(at, int | float) else time.time())
         colour = self._colours.setdefault(process, _COLOURS[len(self._colours) % len(_COLOURS)])
-        line = Text(time.strftime("%H:%M:%S ", clock), style="dim")
+        line = Text().append(time.strftime("%H:%M:%S ", clock), style="dim")
         line.append(f"{process:<10} ", style=colour)
         line.append(_clean(str(record["event"])), style=_LEVEL_STYLES.get(level, ""))
         for key, value in record.items():

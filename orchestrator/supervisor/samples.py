@@ -94,37 +94,41 @@ class Samples:
         push(sample.folder, remote, token=hub.token, show=lambda line: log.debug("git", line=line), as_copy=True)
 
     def _follow(self, samples: list[Sample], hub: Hub) -> None:
-        """Show each sample once it neither builds nor starts any more, and its build phases until then."""
+        """Show the phases of each sample until it neither builds nor starts any more, then where to find them all."""
         waiting, phases = {sample.name: sample for sample in samples}, dict[str, str]()
+        verdicts: dict[str, str] = {}
         began, deadline = time.monotonic(), time.monotonic() + FINAL_LIMIT_S
         while waiting and not self._stopping() and time.monotonic() < deadline:
             for sample in list(waiting.values()):
                 state = self._state(sample, hub)
                 if state is None or state["stage"] not in MOVING:
                     del waiting[sample.name]
-                    self._conclude(sample, state, time.monotonic() - began)
+                    verdicts[sample.name] = self._conclude(sample, state, time.monotonic() - began)
                 elif phases.get(sample.name) != state["phase"]:
                     phases[sample.name] = state["phase"]
-                    self._console.say(f"  {sample.name}: {state['phase']}", event="sample_phase", sample=sample.name)
+                    log.info("sample_phase", sample=sample.name, phase=state["phase"])
             time.sleep(_POLL_S)
+        lines = [verdicts[sample.name] for sample in samples if verdicts.get(sample.name)]
+        if lines and not self._stopping():
+            self._console.say("\n".join(["", *lines, ""]), event="samples")
 
     def _state(self, sample: Sample, hub: Hub) -> Mapping[str, Any] | None:
         try:
-            runtime = hub.runtime(sample.space)
-            return {"phase": "", **hub.space(sample.space), **runtime, **_phase_of(hub, sample.space)}
+            return {"host": hub.space(sample.space)["host"], **hub.status(sample.space)}
         except DormouseError:
             return None
 
-    def _conclude(self, sample: Sample, state: Mapping[str, Any] | None, took_s: float) -> None:
+    def _conclude(self, sample: Sample, state: Mapping[str, Any] | None, took_s: float) -> str:
+        """Log how a sample fares; the line for people, empty if it is no longer there."""
         if state is None:
-            return
+            return ""
+        stage = str(state["stage"])
         page = f"{self._settings.public_url}/spaces/{sample.space}"
-        if state["stage"] in ("RUNNING", "SLEEPING"):
-            word = "runs" if state["stage"] == "RUNNING" else "is asleep; the first visit wakes it"
-            text = f"  {state['host']}  {sample.name} {word} ({took_s:.1f} s)"
-        else:
-            text = f"  {sample.name} does not run ({state['stage']}): see {page}"
-        self._console.say(text, event="sample", sample=sample.name, stage=state["stage"], url=state["host"])
+        if stage in ("RUNNING", "SLEEPING"):
+            log.info("sample_published", sample=sample.name, stage=stage, took_s=round(took_s, 1))
+            return f"  {state['host']}  " + ("runs" if stage == "RUNNING" else "sleeps until its first visit")
+        log.warning("sample_does_not_run", sample=sample.name, stage=stage, reason=state.get("message"), page=page)
+        return f"  {page}  does not run ({stage}): its page says why"
 
     def _published(self) -> list[str] | None:
         try:
@@ -142,11 +146,3 @@ class Samples:
         part = self._file.with_suffix(".part")
         part.write_text(json.dumps({"published": published, "finished": finished}))
         part.replace(self._file)
-
-
-def _phase_of(hub: Hub, space: str) -> dict[str, Any]:
-    """The phase in words, where the server tells it."""
-    try:
-        return {"phase": str(hub.status(space).get("phase", ""))}
-    except DormouseError:
-        return {}
