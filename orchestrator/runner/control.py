@@ -67,6 +67,8 @@ class ControlServer:
                     await _send(writer, await self._answer(request))
         except (OSError, ValueError, TimeoutError):
             pass  # Whoever asked has gone, or speaks another language.
+        except asyncio.CancelledError:
+            pass  # The runner ends; asyncio would report a connection that is cut then as a failure.
         finally:
             writer.close()
 
