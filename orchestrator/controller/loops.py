@@ -14,6 +14,7 @@ from orchestrator.domain.lifecycle import MOVING
 from orchestrator.errors import DormouseError
 from orchestrator.flows.collect_garbage import collect_garbage
 from orchestrator.flows.context import Tools
+from orchestrator.flows.receive_commit import pick_up_pushes
 from orchestrator.ports import signals
 from orchestrator.ports.build_queue import BuildQueue
 from orchestrator.ports.runtime import Runtime, StaticSites
@@ -21,7 +22,7 @@ from orchestrator.ports.runtime import Runtime, StaticSites
 log = structlog.get_logger()
 TICK_S = 1.0
 LIST_S = 2.0
-HOUSEKEEPING_S = 60.0
+HOUSEKEEPING_S = 15.0
 AT_ONCE = 32
 ROUTES_KEPT_S = 600.0
 SPACES = Gauge("dormouse_spaces", "Spaces by stage", ["stage"], multiprocess_mode="mostrecent")
@@ -134,6 +135,7 @@ class Loops:
     async def _housekeep(self) -> None:
         now = time.time()
         await asyncio.to_thread(self._tools.store.prune_routes, now - ROUTES_KEPT_S)
+        await asyncio.to_thread(pick_up_pushes, self._tools, now=now)
         await asyncio.to_thread(collect_garbage, self._tools, now=now)
         counts = await asyncio.to_thread(self._tools.store.count_by_stage)
         for stage, count in counts.items():

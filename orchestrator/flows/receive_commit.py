@@ -23,6 +23,8 @@ from orchestrator.ports import signals
 
 log = structlog.get_logger()
 MAIN = "refs/heads/main"
+NOTE_S = 40.0
+"""A younger note belongs to a hook that is still asking."""
 _KINDS = {"file": Kind.FILE, "symlink": Kind.LINK, "submodule": Kind.SUBMODULE}
 _EVENTS = {Stage.CONFIG_ERROR: Event.CONFIG_REFUSED, Stage.NO_APP_FILE: Event.APP_FILE_MISSING}
 
@@ -54,6 +56,18 @@ def receive_commit(tools: Tools, space: Space, *, now: float) -> Received:
         outcome = "The Space is paused: restart it to build this." if after.stage is Stage.PAUSED else ""
     log.info("commit_received", space=space.full_name, sha=sha[:8], stage=after.stage.value)
     return Received(_lines(tools, after, sha, outcome), after)
+
+
+def pick_up_pushes(tools: Tools, *, now: float) -> int:
+    """Take notice of pushes whose hook was cut off: each left a note (see adapters/git/hooks). Returns how many."""
+    notes = tools.settings.data / "received"
+    found = [note for note in notes.iterdir() if now - note.stat().st_mtime > NOTE_S] if notes.is_dir() else []
+    for note in found:
+        space = tools.store.space(note.name)
+        if space is not None:
+            receive_commit(tools, space, now=now)
+        note.unlink(missing_ok=True)
+    return len(found)
 
 
 def _examine(tools: Tools, space: Space, sha: CommitSha) -> tuple[Card, Recipe | Refusal]:

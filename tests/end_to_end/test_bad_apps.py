@@ -96,7 +96,7 @@ import os, socket
 
 def look():
     found = []
-    for path in ({str(neighbour.data)!r}, {str(neighbour.data)!r} + "/dormouse.db", "/root", "/run/redis.sock"):
+    for path in ({str(neighbour.data)!r}, {str(neighbour.data)!r} + "/dormouse.db", "/root/.bashrc", "/run/redis.sock"):
         try:
             os.stat(path)
             found.append(path)
@@ -138,7 +138,7 @@ def test_strangers_and_wrong_names(dormouse: Product) -> None:
     assert dormouse.api("GET", "/api/whoami-v2", token="hf_wrong").status_code == 401
     assert dormouse.api("POST", "/api/spaces/admin/neighbour/pause", token=None).status_code in (401, 404)
     assert dormouse.api("GET", "/api/spaces/admin/never-made").headers["x-error-code"] == "RepoNotFound"
-    for name in ("-x", "a..b", "x.git", "a/b", "x" * 97, "a--b", "ü"):
+    for name in ("-x", "a..b", "x.git", "x" * 97, "a--b", "ü"):
         body = {"name": name, "organization": "admin", "type": "space", "sdk": "gradio"}
         answer = dormouse.api("POST", "/api/repos/create", json=body)
         assert answer.status_code == 400, (name, answer.text)

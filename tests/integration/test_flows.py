@@ -17,7 +17,7 @@ from orchestrator.domain.names import CommitSha, SpaceName
 from orchestrator.domain.space import RouteMode, Space, User
 from orchestrator.domain.waking import Ask
 from orchestrator.errors import Conflict, Invalid
-from orchestrator.flows import life
+from orchestrator.flows import life, receive_commit
 from orchestrator.flows.create_space import create_space
 from orchestrator.flows.record_build import record_build
 from orchestrator.flows.request_build import request_build
@@ -369,3 +369,16 @@ async def _fall_asleep(world: World, space: Space) -> None:
     assert (await world.turn(space)).stage is Stage.SLEEPING
     world.ack()
     await world.turn(space)
+
+
+def test_a_push_whose_hook_was_cut_off_is_picked_up(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    space = world.new()
+    seen: list[str] = []
+    monkeypatch.setattr(receive_commit, "receive_commit", lambda _, space, now: seen.append(space.id))
+    notes = world.tools.settings.data / "received"
+    notes.mkdir()
+    (notes / space.id).touch()
+    (notes / "no-such-space").touch()
+    assert receive_commit.pick_up_pushes(world.tools, now=time.time()) == 0, "the hook may still be asking"
+    assert receive_commit.pick_up_pushes(world.tools, now=time.time() + 60) == 2
+    assert (seen, list(notes.iterdir())) == ([space.id], [])

@@ -8,6 +8,7 @@ told that it will find the commit by itself.
 import http.client
 import json
 import os
+import pathlib
 import socket
 import sys
 
@@ -50,10 +51,21 @@ def ask(moved: "list[dict[str, str]]") -> "list[str]":
         connection.close()
 
 
+def leave_note() -> pathlib.Path:
+    """A file that says "this Space was pushed to": whatever ends this process, the controller finds it."""
+    folder = (pathlib.Path(os.environ["DORMOUSE_RUN"]).parent / "received").resolve()
+    folder.mkdir(mode=0o700, exist_ok=True)
+    note = folder / os.environ["DORMOUSE_SPACE_ID"]
+    note.touch()
+    return note
+
+
 def main() -> None:
     moved = updates(sys.stdin.read(1 << 20).splitlines())
     try:
+        note = leave_note()
         lines = ask(moved)
+        note.unlink(missing_ok=True)
     except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError):
         lines = ["The push is stored. Dormouse is busy right now and will pick it up by itself."]
     for line in lines:
