@@ -149,6 +149,7 @@ def _fetch(order: BuildOrder, folder: Path, control: Control) -> None:
     if not _SHA.fullmatch(order.sha):
         raise broken(f"{order.sha[:80]!r} is no commit.")
     argv = ["git", "--git-dir", str(folder), "fetch", "-q", "--depth", "1", "--no-tags", "--no-write-fetch-head"]
+    argv += ["--no-auto-maintenance", "--no-recurse-submodules"]
     for attempt in range(_TRIES):
         done = run([*argv, order.repository_url, order.sha], control=control, env=_environment(order.token))
         if done.code == 0:

@@ -152,6 +152,7 @@ _EDITABLE = (
     "Folders of the repository cannot be installed as packages. Delete the line: code beside the app file can be "
     "imported without being installed."
 )
+_IS_PATH = "is a path; packages are installed by name or https address. Delete or replace the line."
 _EDITABLE_URL = "Packages cannot be installed in editable form; write {url} without `-e`."
 
 
@@ -219,13 +220,17 @@ def _requirement(where: tuple[str, int], text: str) -> Line:
     base = Line(text=text, file=where[0], number=where[1], hashes=hashes)
     if _OTHER_VCS.match(text) or _ARCHIVE.match(text):
         return replace(base, text=_address(where, text))
+    if "://" in text and " @" not in text and not text.lower().startswith("file:"):
+        _address(where, text)
     try:
         parsed = Requirement(text)
     except InvalidRequirement as error:
         raise _refused(where, _explain(text, error)) from None
     if parsed.url is not None:
         _address(where, parsed.url)
-    return replace(base, name=str(canonicalize_name(parsed.name)), parsed=parsed)
+    elif _LOCAL.match(parsed.name):  # A valid name, which the resolver would still read as a file's.
+        raise _refused(where, f"{quoted(text)} {_IS_PATH}")
+    return replace(base, text=str(parsed), name=str(canonicalize_name(parsed.name)), parsed=parsed)
 
 
 def _address(where: tuple[str, int], url: str) -> str:
@@ -236,7 +241,7 @@ def _address(where: tuple[str, int], url: str) -> str:
 
 def _explain(text: str, error: InvalidRequirement) -> str:
     if _LOCAL.match(text):
-        return f"{quoted(text)} is a path; packages are installed by name or https address. Delete or replace the line."
+        return f"{quoted(text)} {_IS_PATH}"
     if re.match(r"[A-Za-z0-9_.-]+\s*=[^=]", text):
         return f"{quoted(text)} is not a requirement; write `==` between name and version."
     if re.match(r"(python[\d.]* -m )?pip3? install", text):

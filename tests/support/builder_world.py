@@ -10,6 +10,7 @@ import shutil
 import socket
 import socketserver
 import subprocess
+import sys
 import threading
 import time
 import uuid
@@ -24,6 +25,7 @@ from builder.settings import Settings
 from builder.tasks import Builder
 from builder.worker import make_tools
 from tests.support.git import _put, git
+from tests.support.product import wait_for
 
 TOKEN = "build-token-of-a-test"
 
@@ -311,3 +313,18 @@ def app_running(built: Built, more: Mapping[str, str] | None = None) -> Iterator
     finally:
         process.kill()
         process.wait()
+
+
+@contextlib.contextmanager
+def egress_running(world: World) -> Iterator[None]:
+    """The real way out for boxes, which here may lead anywhere: the package index of a test machine may be local."""
+    run = world.data / "run"
+    (run / "egress").mkdir(exist_ok=True)
+    environment = {**os.environ, "DORMOUSE_DATA": str(world.data), "DORMOUSE_EGRESS_ALLOW": "0.0.0.0/0,::/0"}
+    process = subprocess.Popen([sys.executable, "-m", "orchestrator", "egress"], cwd=run, env=environment)
+    try:
+        wait_for((run / "egress" / "egress.sock").exists, 20, "the egress proxy")
+        yield
+    finally:
+        process.terminate()
+        process.wait(timeout=10)

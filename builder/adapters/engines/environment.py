@@ -127,9 +127,10 @@ class EnvironmentEngine:
         plan = job.plan
         with self._inputs(job) as folder:
             constraints = folder / "constraints.txt"
-            constraints.write_text("\n".join(plan.constraints))
+            constraints.write_text("\n".join(plan.constraints) + "\n")
             argv = compile_arguments(job.python.path, places=self._uv.places, prereleases=plan.prereleases, build=False)
-            argv += ["--constraints", str(constraints), *(["--refresh"] if job.order.factory else []), "-"]
+            argv += ["--constraints", str(constraints)] if plan.constraints else []
+            argv += ["--refresh", "-"] if job.order.factory else ["-"]
             text = "\n".join(plan.requirements) + "\n"
             done = self._uv.run(argv, control=job.control, cache=self._shared, text=text, on_line=job.log)
         if done.code and lacks_wheels(done.err):

@@ -113,7 +113,8 @@ class _Work:
         argv = compile_arguments(
             self._job.python.path, places=self._places(), prereleases=self._job.plan.prereleases, build=True
         )
-        argv += ["--constraints", f"{_IN}/constraints.txt", "--quiet", "-o", lock, f"{_IN}/requirements.in"]
+        argv += ["--constraints", f"{_IN}/constraints.txt"] if self._job.plan.constraints else []
+        argv += ["--quiet", "-o", lock, f"{_IN}/requirements.in"]
         self._run([_UV, *argv], "resolved")
         narrowed, missing = narrow(self._read_lock(), self._job.plan.hashes)
         if missing:

@@ -1,0 +1,4 @@
+import streamlit
+
+if True
+    pass
