@@ -39,8 +39,11 @@ def build_row(space: Space, build: Build, titles: dict[CommitSha, str], *, now: 
 def phase_rows(build: Build, *, now: float) -> tuple[PhaseRow, ...]:
     """The phases that have begun; the last one of a failed build is where it failed."""
     rows = []
-    for position, phase in enumerate(build.phases):
-        last = position == len(build.phases) - 1
+    # A failure is reported, too; what failed is the phase before.
+    told = build.status is BuildStatus.FAILED and len(build.phases) > 1 and build.phases[-1].name == "report"
+    phases = build.phases[:-1] if told else build.phases
+    for position, phase in enumerate(phases):
+        last = position == len(phases) - 1
         running = phase.ended_at is None and build.status is BuildStatus.RUNNING
         failed = last and build.status is BuildStatus.FAILED
         end = phase.ended_at or build.finished_at or now
@@ -82,9 +85,12 @@ def revision_rows(space: Space, revisions: Sequence[Revision], *, now: float) ->
 
 
 def event_rows(events: Sequence[SpaceEvent], *, now: float) -> tuple[EventRow, ...]:
-    return tuple(
-        EventRow(at=text.moment(event.at, now), text=text.tidy(event.text or event.kind, 300)) for event in events
-    )
+    return tuple(EventRow(at=text.moment(event.at, now), text=_sentence(event.text or event.kind)) for event in events)
+
+
+def _sentence(words: str) -> str:
+    plain = text.tidy(words, 300)
+    return plain[:1].upper() + plain[1:]
 
 
 def last_failure(events: Sequence[SpaceEvent]) -> SpaceEvent | None:

@@ -8,7 +8,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from orchestrator.domain.lifecycle import ERRORS, VISITOR, Answer, Stage
-from orchestrator.domain.space import NEVER, BuildStatus
+from orchestrator.domain.space import NEVER, BuildStatus, PhaseTime
 from orchestrator.errors import Unavailable
 from orchestrator.ports.runtime import Isolation
 from orchestrator.web.ui import words
@@ -166,6 +166,18 @@ def test_build_page_shows_phases_with_start_and_duration_but_the_log_to_writers_
     assert "Installed 41 packages" in owner
     assert "Installed 41 packages" not in stranger
     assert "data-stream" not in stranger
+
+
+def test_the_phase_that_failed_is_marked_and_not_the_report_of_it() -> None:
+    world = stage_world(Stage.BUILD_ERROR)
+    (build,) = world.all_builds
+    report = PhaseTime(name="report", started_at=NOW - 2, ended_at=NOW - 2)
+    for phases in (build.phases, (*build.phases, report)):
+        world.all_builds = [replace(build, phases=phases)]
+        text = client(world).get(f"{SPACE}/builds/b1").text
+        marks = re.findall(r'<li class="(\w+)">.*?<strong>(.*?)</strong>', text, re.DOTALL)
+        assert marks[-1] == ("failed", "Taking a snapshot of the files")
+        assert {mark for mark, _ in marks[:-1]} == {"done"}
 
 
 def test_pages_for_writers_are_refused_to_others() -> None:

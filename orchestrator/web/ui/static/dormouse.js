@@ -16,6 +16,11 @@
     if (message && isError) place.scrollIntoView({ block: "nearest" });
   }
 
+  function tellBriefly(message) {
+    tell(message);
+    setTimeout(() => { if (byId("feedback").textContent === message) tell(""); }, 6000);
+  }
+
   function announce(message) {
     byId("announce").textContent = message;
   }
@@ -57,9 +62,9 @@
 
   const afterwards = {
     reload: () => location.reload(),
-    watch: () => { tell("Done: the state above follows."); lookAtAll(true); },
+    watch: () => { tellBriefly("Done. The state of the Space follows."); lookAtAll(true); },
     saved: (answer, form) => {
-      tell("Saved.");
+      tellBriefly("Saved.");
       for (const field of form.querySelectorAll('[type="password"]')) field.value = "";
       lookAtAll(true);
     },
@@ -229,7 +234,9 @@
     } catch {
       return pauses.failed;
     }
-    return byId(id).dataset.moving === "1" ? pauses.moving : pauses.settled;
+    const { moving, stage } = byId(id).dataset;
+    // Looking at a sleeping Space wakes it, so news is near.
+    return moving === "1" || stage === "SLEEPING" ? pauses.moving : pauses.settled;
   }
 
   async function watch(id) {
