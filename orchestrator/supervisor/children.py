@@ -19,6 +19,7 @@ from pathlib import Path
 import psutil
 import structlog
 
+from orchestrator.errors import DormouseError
 from orchestrator.supervisor import kernel
 
 log = structlog.get_logger()
@@ -39,7 +40,7 @@ class ChildSpec:
 
     name: str
     argv: Callable[[], Sequence[str]]
-    """Called for each start, so that files it writes are made anew."""
+    """Called for each start, so that files it writes are made anew. May raise DormouseError: tried again later."""
     ready: Callable[[], Awaitable[bool]]
     """Whether the child answers. May raise OSError, which means no."""
     env: Mapping[str, str] = field(default_factory=dict)
@@ -76,7 +77,7 @@ class Child:
         while not self._stopping:
             try:
                 process = await self._start()
-            except OSError as error:
+            except (OSError, DormouseError) as error:
                 log.error("child_cannot_start", child=self.spec.name, reason=str(error), again_in_s=round(pause, 1))
             else:
                 changed()

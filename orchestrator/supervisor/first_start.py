@@ -7,7 +7,6 @@ import base64
 import os
 import secrets
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.adapters.database import migrate, open_store
@@ -20,29 +19,23 @@ _MARK = "admin_token_made"
 _TOKEN_LENGTH_MIN = 8
 
 
-@dataclass(frozen=True, kw_only=True)
-class Prepared:
-    """What the first start made."""
+def prepare(settings: Settings) -> str:
+    """Bring key, database and admin into being.
 
-    first: bool
-    """Whether the admin was created just now."""
-    token: str = ""
-    """The admin's token, if it was made up and is to be shown once."""
-
-
-def prepare(settings: Settings) -> Prepared:
-    """Bring key, database and admin into being. Raises Refused or Unavailable with what to do."""
+    Returns the admin's token if it was made up just now, to be shown once; empty otherwise. Raises Refused or
+    Unavailable with what to do.
+    """
     create_key(settings.data / "key")
     main(settings)
     store = open_store(settings.data / "dormouse.db")
     if store.get_value(_MARK):
-        return Prepared(first=False)
+        return ""
     chosen = _checked(settings.admin_token)
     token, now = chosen or f"hf_{secrets.token_urlsafe(30)}", time.time()
     admin = store.find_user(ADMIN) or store.create_user(ADMIN, full_name="Admin", is_admin=True, now=now)
     store.add_token(admin.id, token_hash=token_hash(token), label="first start", role="write", now=now)
     store.set_value(_MARK, "1")
-    return Prepared(first=True, token="" if chosen else token)
+    return "" if chosen else token
 
 
 def main(settings: Settings) -> None:

@@ -7,7 +7,7 @@ interrupted goes on where it stopped, and a sample that was deleted stays delete
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,24 @@ def bundled() -> list[Sample]:
     return [Sample(name=folder.name, folder=folder) for folder in folders if (folder / "README.md").is_file()]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Ledger:
+    """What was done about the samples so far."""
+
+    published: tuple[str, ...] = ()
+    finished: bool = False
+    """Nothing more is to be published; also where the first start was told to start empty."""
+
+
+def read_ledger(file: Path) -> Ledger | None:
+    """None where no start has got as far as the samples."""
+    try:
+        found = json.loads(file.read_text())
+        return Ledger(published=tuple(map(str, found["published"])), finished=bool(found["finished"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 class Samples:
     """Publishes the samples and tells how they fare. Blocking: runs in a thread of its own, until `stopping()`."""
 
@@ -60,33 +78,36 @@ class Samples:
         self._stopping = stopping
         self._file = settings.data / _FILE
 
-    def run(self, *, first: bool) -> None:
-        """Publish what is not published yet, then print each sample's URL as soon as it is known how it fares."""
-        samples = bundled()
-        published = self._published()
-        if first and published is None:
-            self._note(published := [])
-        if published is None or not self._settings.samples:
+    def run(self) -> None:
+        """Publish what is not published yet, then tell where the samples are as soon as it is known how they fare."""
+        ledger = read_ledger(self._file)
+        if ledger is None:
+            ledger = self._note(Ledger(finished=not self._settings.samples))
+        if not self._settings.samples:
             return
+        samples = bundled()
         try:
             with local_hub(self._settings) as hub:
-                self._publish([s for s in samples if s.name not in published] if self._unfinished() else [], hub)
-                self._follow([s for s in samples if s.name in (self._published() or [])], hub)
+                if not ledger.finished:
+                    ledger = self._publish(samples, ledger, hub)
+                self._follow([sample for sample in samples if sample.name in ledger.published], hub)
         except DormouseError as error:
             log.error("samples_not_published", reason=str(error))
 
-    def _publish(self, samples: list[Sample], hub: Hub) -> None:
+    def _publish(self, samples: list[Sample], ledger: Ledger, hub: Hub) -> Ledger:
         for sample in samples:
             if self._stopping():
-                return
+                return ledger
+            if sample.name in ledger.published:
+                continue
             with self._console.step(f"publishing the sample {sample.name}"):
                 try:
                     self._publish_one(sample, hub)
                 except DormouseError as error:
                     log.error("sample_not_published", sample=sample.name, reason=str(error))
                     continue
-            self._note([*(self._published() or []), sample.name])
-        self._note(self._published() or [], finished=True)
+            ledger = self._note(Ledger(published=(*ledger.published, sample.name)))
+        return self._note(replace(ledger, finished=True))
 
     def _publish_one(self, sample: Sample, hub: Hub) -> None:
         hub.create(sample.space, sdk=sdk_of(sample.folder))
@@ -130,19 +151,8 @@ class Samples:
         log.warning("sample_does_not_run", sample=sample.name, stage=stage, reason=state.get("message"), page=page)
         return f"  {page}  does not run ({stage}): its page says why"
 
-    def _published(self) -> list[str] | None:
-        try:
-            return [str(name) for name in json.loads(self._file.read_text())["published"]]
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
-
-    def _unfinished(self) -> bool:
-        try:
-            return not json.loads(self._file.read_text())["finished"]
-        except (OSError, ValueError, KeyError, TypeError):
-            return False
-
-    def _note(self, published: list[str], *, finished: bool = False) -> None:
+    def _note(self, ledger: Ledger) -> Ledger:
         part = self._file.with_suffix(".part")
-        part.write_text(json.dumps({"published": published, "finished": finished}))
+        part.write_text(json.dumps(asdict(ledger)))
         part.replace(self._file)
+        return ledger

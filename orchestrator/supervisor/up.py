@@ -28,6 +28,8 @@ from orchestrator.supervisor.children import ChildSpec, Family
 from orchestrator.supervisor.console import Console, parse
 
 log = structlog.get_logger()
+SLOW_S = 15.0
+"""A start that takes longer names what it waits for."""
 
 
 def up(settings: Settings) -> int:
@@ -84,10 +86,14 @@ class Up:
         from orchestrator.supervisor.processes import specs
 
         began, settings = time.monotonic(), self._settings
-        first, token = await self._prepare()
+        token = await self._prepare()
         self._family = make_family(settings, specs(settings), self._console)
         with self._progress("starting the processes") as on_ready:
-            await self._family.start(on_ready)
+            complaining = asyncio.create_task(self._complain(self._family))
+            try:
+                await self._family.start(on_ready)
+            finally:
+                complaining.cancel()
         log.info("up", took_s=round(time.monotonic() - began, 1), data=str(settings.data))
         if token:
             self._console.say(
@@ -96,19 +102,24 @@ class Up:
             )
         print(f"ready: {ready_url(settings)}", flush=True)
         # A plain daemon thread: the interpreter must not wait for a push that goes on when the signal comes.
-        threading.Thread(target=self._publish, args=(first,), name="samples", daemon=True).start()
+        threading.Thread(target=self._publish, name="samples", daemon=True).start()
 
-    async def _prepare(self) -> tuple[bool, str]:
-        """Key, database and admin, in a thread so that signals are answered meanwhile."""
+    async def _prepare(self) -> str:
+        """Key, database and admin, in a thread so that signals are answered meanwhile; the token to show, if any."""
 
-        def work() -> tuple[bool, str]:
+        def work() -> str:
             from orchestrator.supervisor.first_start import prepare
 
-            prepared = prepare(self._settings)
-            return prepared.first, prepared.token
+            return prepare(self._settings)
 
         with self._console.step("preparing the database"):
             return await asyncio.to_thread(work)
+
+    async def _complain(self, family: Family) -> None:
+        """Name those that keep everybody waiting."""
+        while True:
+            await asyncio.sleep(SLOW_S)
+            log.warning("still_waiting_for", children=[row["name"] for row in family.snapshot() if not row["ready"]])
 
     @contextmanager
     def _progress(self, text: str) -> Iterator[Callable[[str, float], None]]:
@@ -118,11 +129,11 @@ class Up:
         with self._console.step(text):
             yield on_ready
 
-    def _publish(self, first: bool) -> None:
+    def _publish(self) -> None:
         from orchestrator.supervisor.samples import Samples
 
         try:
-            Samples(self._settings, self._console, stopping=self._stop.is_set).run(first=first)
+            Samples(self._settings, self._console, stopping=self._stop.is_set).run()
         except Exception:  # The samples are a courtesy; whatever goes wrong there must not go unseen, nor further.
             if not self._stop.is_set():
                 log.exception("samples_failed")
