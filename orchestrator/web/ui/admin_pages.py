@@ -15,7 +15,7 @@ from orchestrator.ports.runtime import Isolation, Runtime
 from orchestrator.web.context import Context, context_of
 from orchestrator.web.ui import present_admin
 from orchestrator.web.ui.rendering import need_admin, render, shell
-from orchestrator.web.ui.view_models import AdminPage
+from orchestrator.web.ui.view_models_admin import AdminPage
 
 GATEWAY_ALIVE_S = 15.0
 QUEUE_ROWS_MAX = 50

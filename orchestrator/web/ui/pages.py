@@ -13,7 +13,10 @@ from orchestrator.web.responses import base_url
 from orchestrator.web.sessions import safe_target
 from orchestrator.web.ui import admin_pages, file_pages, present, present_admin, rendering, space_pages, text
 from orchestrator.web.ui.rendering import need_user, render, shell, stranger_shell, templates
-from orchestrator.web.ui.view_models import ErrorPage, LoginPage, NewPage, StorePage, TokensPage
+from orchestrator.web.ui.view_models import ErrorPage, LoginPage, NewPage, StorePage
+from orchestrator.web.ui.view_models_admin import (
+    TokensPage,
+)
 
 __all__ = ["render_error", "render_login", "router", "templates"]
 

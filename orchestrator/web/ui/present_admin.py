@@ -10,17 +10,15 @@ from orchestrator.settings import Settings
 from orchestrator.web.ui import text, words
 from orchestrator.web.ui.present import space_path
 from orchestrator.web.ui.present_builds import outcome
-from orchestrator.web.ui.view_models import (
+from orchestrator.web.ui.view_models import Badge, Choice, VariableRow
+from orchestrator.web.ui.view_models_admin import (
     AttentionRow,
-    Badge,
-    Choice,
     FeatureRow,
     GatewayRow,
     QueueRow,
     StageCount,
     TokenRow,
     UserRow,
-    VariableRow,
 )
 
 SLEEP_CHOICES = ((300, "5 minutes"), (3600, "1 hour"), (8 * 3600, "8 hours"), (48 * 3600, "48 hours"), (NEVER, "Never"))

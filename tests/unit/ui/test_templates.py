@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from jinja2 import nodes
 
-from orchestrator.web.ui import view_models
+from orchestrator.web.ui import view_models, view_models_admin
 from orchestrator.web.ui.rendering import HERE, environment
 
 MODELS = {
@@ -21,8 +21,8 @@ MODELS = {
     "tree.html": view_models.TreePage,
     "blob.html": view_models.BlobPage,
     "settings.html": view_models.SettingsPage,
-    "tokens.html": view_models.TokensPage,
-    "admin.html": view_models.AdminPage,
+    "tokens.html": view_models_admin.TokensPage,
+    "admin.html": view_models_admin.AdminPage,
     "error.html": view_models.ErrorPage,
 }
 PARTS = {"base.html", "space.html", "build_state.html", "_parts.html"}
