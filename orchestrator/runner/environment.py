@@ -28,14 +28,9 @@ _DEFAULTS = {
     "STREAMLIT_SERVER_RUN_ON_SAVE": "false",
 }
 
-# The gateway is in front: it keeps strangers out and speaks to the visitor under another name than the app knows, so
-# Streamlit's own checks of name and origin would refuse the Space's own page.
-_STREAMLIT = {
-    "STREAMLIT_SERVER_HEADLESS": "true",
-    "STREAMLIT_SERVER_ADDRESS": "127.0.0.1",
-    "STREAMLIT_SERVER_ENABLE_CORS": "false",
-    "STREAMLIT_SERVER_ENABLE_XSRF_PROTECTION": "false",
-}
+# Streamlit's checks of origin and forgery stay on, as they are by default: behind the gateway it knows the name it is
+# asked under, lets the Space's own page in and refuses the sockets of foreign pages.
+_STREAMLIT = {"STREAMLIT_SERVER_HEADLESS": "true", "STREAMLIT_SERVER_ADDRESS": "127.0.0.1"}
 
 
 def _python(given: Mapping[str, str], hook: str) -> dict[str, str]:

@@ -20,6 +20,15 @@ def _without_stub_files(module):
         module.create_or_modify_pyi = lambda *_args, **_kwargs: None
 
 
+def _without_hot_reload(module):
+    """Gradio on Spaces wants the package `spaces` for reloading changed files, and prints an error without it.
+
+    The files of a box do not change under a running app: a new commit is a new replica.
+    """
+    if hasattr(module, "watchfn_spaces"):
+        module.watchfn_spaces = lambda _reloader: None
+
+
 def _proxy_by_default(module):
     """aiohttp is the one common client that ignores HTTPS_PROXY unless asked; an explicit False still counts."""
     original = module.ClientSession.__init__
@@ -99,7 +108,7 @@ def _serve_handed_in_socket(module):
     module.Server.startup = startup
 
 
-_wanted = {"gradio.component_meta": _without_stub_files}
+_wanted = {"gradio.component_meta": _without_stub_files, "gradio.utils": _without_hot_reload}
 if os.environ.get("HTTPS_PROXY"):
     _wanted["aiohttp.client"] = _proxy_by_default
 if os.environ.get(_LISTEN, "").isdecimal() and os.environ.get(_HOOK, "").isdecimal():
