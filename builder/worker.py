@@ -106,8 +106,9 @@ def _configure_logs(settings: Settings) -> None:
     level = getattr(logging, settings.log_level.upper(), logging.INFO)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("celery").setLevel(logging.WARNING)
-    # This one writes the arguments of tasks at levels that are of no use here.
-    logging.getLogger("celery.worker.strategy").setLevel(logging.ERROR)
+    # These write the arguments of tasks, and that an order goes back to the queue, at levels that are of no use here.
+    for name in ("celery.worker.strategy", "celery.app.trace"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     renderer = structlog.processors.JSONRenderer() if settings.log_json else structlog.dev.ConsoleRenderer(colors=False)
     structlog.configure(
         wrapper_class=structlog.make_filtering_bound_logger(level),

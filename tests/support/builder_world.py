@@ -11,6 +11,7 @@ import socket
 import socketserver
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import uuid
@@ -185,9 +186,10 @@ class World:
         self.root, self.data = root, root / "data"
         self.repositories = root / "repositories"
         self.repositories.mkdir(parents=True)
-        # The way a test uses a Unix socket: its path must stay short, whatever the folder of the test is called.
-        self._sockets = Path("/tmp") / f"dormouse-test-{uuid.uuid4().hex[:8]}"
-        (self.data / "run").mkdir(parents=True)
+        # Paths of sockets must stay short, whatever the folder of the test is called.
+        self._sockets = Path(tempfile.mkdtemp(prefix="dormouse-"))
+        self.data.mkdir(parents=True)
+        (self.data / "run").symlink_to(self._sockets)
         self.git = GitServer(self.repositories)
         self.internal = FakeInternalApi(self._sockets / "internal.sock")
         environ = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "DORMOUSE_"))}
