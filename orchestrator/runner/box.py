@@ -67,7 +67,7 @@ class LiveBox:
         """Take over processes that an earlier runner started; whether the box still runs."""
         record = self.record
         self.outer = HeldProcess.find(record.outer_pid, record.outer_start)
-        self.inner = self.outer if self._bare else HeldProcess.find(record.pid, record.pid_start)
+        self.inner = HeldProcess.find(record.pid, record.pid_start)
         if self.inner:
             self.located.set()
         return self.inner is not None

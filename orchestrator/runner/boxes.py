@@ -25,10 +25,19 @@ from orchestrator.ports.runtime import ReplicaSpec
 from orchestrator.runner import ending, runlog
 from orchestrator.runner.box import LiveBox
 from orchestrator.runner.environment import APP_PORT
-from orchestrator.runner.leftovers import kill_unknown_boxes, remove_unknown_files
+from orchestrator.runner.leftovers import box_of, kill_unknown_boxes, remove_unknown_files
 from orchestrator.runner.listening import Descriptors, open_descriptors
 from orchestrator.runner.readiness import answers, listening_ports
-from orchestrator.runner.record import BoxRecord, boot_id, box_folder, box_pid, checked_id, load, read_status
+from orchestrator.runner.record import (
+    BoxRecord,
+    boot_id,
+    box_folder,
+    box_pid,
+    checked_id,
+    load,
+    process_start,
+    read_status,
+)
 from orchestrator.runner.site import Site
 
 log = structlog.get_logger()
@@ -116,7 +125,7 @@ class Boxes:
                 shutil.rmtree(folder, ignore_errors=True)
                 continue
             self._take_over(LiveBox(record, folder, bare=self._site.bare))
-        live = {box.record.name for box in self._boxes.values() if not box.record.ended_at}
+        live = {box.record.name for box in self._boxes.values() if box.inner}
         killed = kill_unknown_boxes(self._site.installation, live)
         remove_unknown_files(self._run / "apps", self._site.groups, live)
         if self._boxes or killed:
@@ -130,7 +139,9 @@ class Boxes:
             box.over.set()
             return
         if not box.record.pid:  # The runner was killed while this box was being made.
-            box.update(pid=box_pid(box.folder))
+            pid = box_pid(box.folder) or box.record.outer_pid
+            if box_of(pid, self._site.installation) == box.record.name:
+                box.update(pid=pid, pid_start=process_start(pid))
         if not box.adopt():
             box.located.set()
         box.task = asyncio.create_task(self._live(box))

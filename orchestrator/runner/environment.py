@@ -18,7 +18,6 @@ NO_PROXY = "localhost,127.0.0.1,::1"
 _DEFAULTS = {
     "LANG": "C.UTF-8",
     "TZ": "UTC",
-    "OMP_NUM_THREADS": "2",
     "OPENBLAS_NUM_THREADS": "1",
     "GRADIO_ANALYTICS_ENABLED": "False",
     "GRADIO_SSR_MODE": "False",

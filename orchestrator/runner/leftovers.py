@@ -9,20 +9,25 @@ from builder.sandbox.cgroups import Cgroups
 from builder.sandbox.usage import descendants
 
 
+def box_of(pid: int, installation: str) -> str | None:
+    """Name of the box that a process belongs to, by the command line of its PID 1; None for any other process."""
+    marker = f"box={installation}/".encode()
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return None
+    return next(
+        (word.removeprefix(marker).decode("ascii", "replace") for word in words if word.startswith(marker)), None
+    )
+
+
 def kill_unknown_boxes(installation: str, known: Collection[str]) -> int:
     """End boxes of this installation whose name is not known; how many processes that were."""
-    marker = f"box={installation}/".encode()
     killed = 0
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdecimal():
-            continue
-        try:
-            words = (entry / "cmdline").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        names = [word.removeprefix(marker).decode("ascii", "replace") for word in words if word.startswith(marker)]
-        if names and names[0] not in known:
-            killed += _kill_tree(int(entry.name))
+    for pid in [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal()]:
+        name = box_of(pid, installation)
+        if name is not None and name not in known:
+            killed += _kill_tree(pid)
     return killed
 
 

@@ -122,7 +122,9 @@ class Site:
         environment = self.folder(spec.image, "environment") if spec.image.get("environment") else None
         mounts += [Bind(self.view.expose(prefix), str(prefix)) for prefix in host.interpreter_prefixes(environment)]
         if environment:
-            mounts.append(Bind(self.view.expose(environment), ENVIRONMENT))
+            # The folder above is what is exposed: one mount for all, that no rebuilt environment makes stale.
+            place = environment.resolve()
+            mounts.append(Bind(f"{self.view.expose(place.parent)}/{place.name}", ENVIRONMENT))
         if spec.egress == "proxy":
             mounts.append(Bind(self.view.expose(Path.cwd() / "egress"), EGRESS))
         return [*mounts, self._working_folder(spec, record)]

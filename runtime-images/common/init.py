@@ -42,6 +42,8 @@ def _limit(text: str) -> None:
 
     for item in filter(None, text.split(",")):
         name, _, value = item.partition(":")
+        if name == "NOFILE":  # The app's alone: PID 1 needs six for each connection that it relays.
+            continue
         which = getattr(resource, f"RLIMIT_{name}")
         hard = resource.getrlimit(which)[1]
         wanted = int(value) if hard == resource.RLIM_INFINITY else min(int(value), hard)
@@ -72,6 +74,18 @@ def _spawn(options: "dict[str, str]", command: "list[str]") -> "tuple[int, int, 
     return app, hook_read, output_read
 
 
+def _limit_files(app: int, text: str) -> None:
+    import resource
+
+    own = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    for item in filter(None, text.split(",")):
+        name, _, value = item.partition(":")
+        if name == "NOFILE":
+            wanted = min(int(value), own) if own != resource.RLIM_INFINITY else int(value)
+            resource.prlimit(app, resource.RLIMIT_NOFILE, (wanted, wanted))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (own, own))
+
+
 def _first_choice_for_the_kernel(app: int) -> None:
     """If memory runs out the kernel is to end the app, not its PID 1, which still has to say what happened."""
     try:
@@ -91,6 +105,7 @@ def main() -> None:
         else:
             os.write(2, f"{command[0]}: {error.strerror}\n".encode())
         os._exit(127)
+    _limit_files(app, options.get("limits", ""))
     _first_choice_for_the_kernel(app)
     sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
     from pid1.supervise import supervise

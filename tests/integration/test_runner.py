@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -80,6 +81,22 @@ async def test_a_killed_runner_finds_its_apps_again(world: RunnerWorld) -> None:
                 os.kill(pid, signal.SIGKILL)
     seen = await world.reach(doomed, "ended")
     assert (seen.reason, seen.exit_code) == ("exited", 137)
+
+
+async def test_a_runner_killed_while_it_made_a_box_finds_it_too(world: RunnerWorld) -> None:
+    await world.start("runner")
+    spec = world.spec(UVICORN)
+    address = (await world.reach(spec, "ready")).address
+    world.end("runner", signal.SIGKILL)
+    path = world.run / "boxes" / spec.replica_id / "box.json"
+    record = json.loads(path.read_text())
+    # As it is on the disk before the processes are known.
+    path.write_text(json.dumps({**record, "pid": 0, "pid_start": 0, "outer_pid": 0, "outer_start": 0, "ready_at": 0}))
+    await world.start("runner")
+    assert (await world.reach(spec, "ready")).address == address
+    assert (await world.get(address))[0] == 200
+    await world.runtime.stop(spec.replica_id, 2)
+    assert not world.box_processes()
 
 
 async def test_an_app_that_ended_meanwhile_is_told_with_its_code(world: RunnerWorld) -> None:

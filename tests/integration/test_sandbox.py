@@ -322,10 +322,24 @@ async def test_large_bodies_and_many_connections_pass(world: RunnerWorld, code: 
         command = ["/bin/sh", "-c", "unset PYTHONPATH; exec {python} -m uvicorn app:app --port 7860"]
         spec = world.spec(UVICORN, command=command, environment=environment)
     seen = await world.reach(spec, "ready")
+    status = (world.run / "boxes" / spec.replica_id / "status").read_text()
+    assert status.startswith("R tcp" if code == "relay" else "R uds")
     answers = await asyncio.gather(*(world.get(seen.address, body=b"x" * (1 << 20)) for _ in range(30)))
     assert answers == [(200, b"moin 1048576")] * 30
     size = 24 << 20
     assert await world.get(seen.address, body=b"y" * size) == (200, f"moin {size}".encode())
+
+
+async def test_limits_of_the_app_are_not_those_of_its_relay(world: RunnerWorld) -> None:
+    code = SERVE + "import resource\nreport['files'] = resource.getrlimit(resource.RLIMIT_NOFILE)\nserve()\n"
+    spec = world.spec(code, files_max=64)
+    assert await world.report(spec) == {"files": [64, 64]}
+    seen = await world.observed(spec.replica_id)
+    path = world.run / seen.address.removeprefix("unix:")
+    idle = [await asyncio.open_unix_connection(path) for _ in range(40)]
+    assert (await world.get(seen.address))[0] == 200
+    for _, writer in idle:
+        writer.close()
 
 
 async def test_the_socket_is_private_and_fresh_for_each_replica(world: RunnerWorld) -> None:

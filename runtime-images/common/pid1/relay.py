@@ -13,7 +13,16 @@ from pid1.loop import EDGE, HANG_UP, READ, WRITE, Loop
 _PIPE_BYTES = 1 << 16
 _SPLICE_FLAGS = 1 | 2  # SPLICE_F_MOVE, SPLICE_F_NONBLOCK
 _IN_PROGRESS = 115
-CONNECTIONS_MAX = 1000
+_CONNECTIONS_MAX, _FILES_PER_CONNECTION, _SPARE_FILES = 1000, 6, 100
+
+
+def connections_max() -> int:
+    """How many connections one relay may hold; two relays share the descriptors."""
+    import resource
+
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return max(1, min(_CONNECTIONS_MAX, (files - _SPARE_FILES) // _FILES_PER_CONNECTION // 2))
+
 
 Socket = _socket.socket
 Dial = Callable[[], Socket]
@@ -95,7 +104,12 @@ class _Pair:
     def __init__(self, loop: Loop, client: Socket, server: Socket, closed: Callable[[], None]) -> None:
         self._loop, self._closed = loop, closed
         self._sockets = (client, server)
-        self._directions = (_Direction(client, server), _Direction(server, client))
+        there = _Direction(client, server)
+        try:
+            self._directions = (there, _Direction(server, client))
+        except OSError:
+            there.close()
+            raise
         for side in self._sockets:
             loop.watch(side.fileno(), READ | WRITE | HANG_UP | EDGE, self._move)
         self._move(0)
@@ -127,13 +141,13 @@ class Relay:
 
     def __init__(self, loop: Loop, listener: Socket, dial: Dial) -> None:
         self._loop, self._listener, self._dial = loop, listener, dial
-        self._open = 0
+        self._open, self._most = 0, connections_max()
         self._paused = False
         listener.setblocking(False)
         loop.watch(listener.fileno(), READ, self._accept)
 
     def _accept(self, _events: int) -> None:
-        if self._open >= CONNECTIONS_MAX:
+        if self._open >= self._most:
             self._pause()
             return
         try:
