@@ -42,7 +42,7 @@ class Parts:
 
 def connect(settings: Settings) -> Parts:
     """Adapters of the one-machine size: SQLite, folders, and the servers that `dormouse up` starts."""
-    redis = os.path.relpath(settings.run / "redis.sock")  # noqa: PTH109 - relative on purpose, see above
+    redis = os.path.relpath(settings.run / "redis.sock")
     return Parts(
         settings=settings,
         store=open_store(settings.data / "dormouse.db"),
