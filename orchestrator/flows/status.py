@@ -83,7 +83,8 @@ def _building(unfinished: Sequence[Build], space: Space) -> tuple[str, float, st
         return "queued", space.stage_since, "The build is about to be queued.", None
     if mine.status is BuildStatus.QUEUED:
         ahead = sum(1 for b in unfinished if b.status is BuildStatus.QUEUED and b.created_at < mine.created_at)
-        return "queued", mine.created_at, f"Waits for a worker; {ahead} builds are ahead of it.", ahead + 1
+        detail = f"Waits for a worker, behind {ahead} other builds." if ahead else "The next free worker takes it."
+        return "queued", mine.created_at, detail, ahead + 1
     current = mine.phases[-1] if mine.phases else None
     if current is None:
         return "queued", mine.created_at, "A worker has taken it.", None
