@@ -18,7 +18,8 @@ def remove_space(tools: Tools, space: Space) -> None:
     builds = [build.id for build in tools.store.builds(space.id, limit=10_000)]
     tools.repositories.delete(space.id)
     tools.logs.delete_space(space.id, builds)
-    remove_tree(tools.settings.data / "snapshots" / space.id)
+    for part in ("snapshots", "cache/locks/spaces"):
+        remove_tree(tools.settings.data / part / space.id)
     tools.store.forget_space(space.id)
     log.info("space_removed", space=space.full_name)
 
