@@ -206,8 +206,8 @@ def _check_replica(view: View, replica: Replica, now: float) -> Action | None:
 
 
 def _check_starting(space: Space, replica: Replica, seen: Seen | None) -> Action | None:
-    if replica.generation < space.generation and plain(space.stage) is not Stage.APP_STARTING:
-        return StopReplica(replica.id)  # A newer commit or a restart has overtaken it.
+    if replica.generation < space.generation:
+        return StopReplica(replica.id)  # A newer commit or a restart has overtaken it, and needs its place.
     if seen is None:
         return ResumeStart(replica.id)
     if seen.state == "ready":

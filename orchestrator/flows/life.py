@@ -39,15 +39,17 @@ def pause(tools: Tools, space: Space, *, now: float) -> Space:
 
 
 def restart(tools: Tools, space: Space, *, factory: bool, now: float) -> Space:
-    """Start the newest revision anew; with `factory`, or where no revision exists, build the newest commit first."""
+    """Start the newest revision anew; with `factory`, or where it is not of the newest commit, build that one first."""
     if space.sdk == "static" and not factory:
         raise Invalid("A static Space has nothing to restart. Push a commit, or rebuild it from scratch.")
-    revisions = tools.store.revisions(space.id, limit=1)
     if space.sha is None:
         raise Refused("This Space has no commit yet, so there is nothing to start. Push one first.")
-    if factory or not revisions or space.stage in ERRORS - {Stage.RUNTIME_ERROR}:
-        return request_build(tools, space, space.sha, factory=factory, now=now, text="rebuild asked for by its owner")
-    fields = {"revision_id": revisions[0].id, "problem": None, "wake_asked_at": None}
+    newest = next(iter(tools.store.revisions(space.id, limit=1)), None)
+    # A pause, or this restart itself, may have come before the newest commit was built.
+    if factory or newest is None or newest.sha != space.sha or space.stage in ERRORS - {Stage.RUNTIME_ERROR}:
+        text = "rebuild asked for by its owner"
+        return request_build(tools, space, space.sha, factory=factory, resume=True, now=now, text=text)
+    fields = {"revision_id": newest.id, "problem": None, "wake_asked_at": None}
     return happen(tools, space, Event.RESTART, now=now, text="restarted by its owner", fields=fields)
 
 
@@ -129,5 +131,8 @@ def _take_effect(tools: Tools, space: Space, text: str, *, now: float) -> Space:
     if not starts_again or space.sdk == "static" or space.revision_id is None:
         tell(tools, space.id)
         return space
-    fields = {"problem": None, "wake_asked_at": None}
+    fields: dict[str, Any] = {"problem": None, "wake_asked_at": None}
+    if space.stage is Stage.RUNTIME_ERROR:
+        # It may have fallen back to an older revision; what was changed is to help the newest one.
+        fields["revision_id"] = tools.store.revisions(space.id, limit=1)[0].id
     return happen(tools, space, Event.RESTART, now=now, text=f"restarted: {text}", fields=fields)

@@ -12,9 +12,9 @@ from builder.contract import BuildOrder, BuildResult, Failure, Image
 from orchestrator.adapters.database import SqlStore, migrate, open_store
 from orchestrator.controller.reconcile import Reconciler
 from orchestrator.controller.sight import Sight
-from orchestrator.domain.lifecycle import Stage
+from orchestrator.domain.lifecycle import Event, Stage
 from orchestrator.domain.names import CommitSha, SpaceName
-from orchestrator.domain.space import RouteMode, Space, User
+from orchestrator.domain.space import Problem, RouteMode, Space, User, Variable
 from orchestrator.domain.waking import Ask
 from orchestrator.errors import Conflict, Invalid
 from orchestrator.flows import life, receive_commit
@@ -382,3 +382,68 @@ def test_a_push_whose_hook_was_cut_off_is_picked_up(world: World, monkeypatch: p
     assert receive_commit.pick_up_pushes(world.tools, now=time.time()) == 0, "the hook may still be asking"
     assert receive_commit.pick_up_pushes(world.tools, now=time.time() + 60) == 2
     assert (seen, list(notes.iterdir())) == ([space.id], [])
+
+
+async def running(world: World, name: str) -> Space:
+    """A Space whose first commit runs."""
+    space = request_build(world.tools, world.new(name), SHA, now=time.time(), text="one", fields={"sha": SHA})
+    await world.turn(space)
+    world.built(space)
+    await world.turn(space)
+    world.see(space, "ready")
+    return await world.turn(space)
+
+
+async def test_a_restart_builds_the_commit_that_came_while_it_was_paused(world: World) -> None:
+    newer, space = CommitSha("b" * 40), await running(world, "paused")
+    life.pause(world.tools, space, now=time.time())
+    await world.turn(space)
+    space = request_build(world.tools, world.look(space), newer, now=time.time(), text="two", fields={"sha": newer})
+    assert space.stage is Stage.PAUSED
+    assert life.restart(world.tools, space, factory=False, now=time.time()).stage is Stage.BUILDING
+    assert world.store.builds(space.id)[0].sha == newer
+
+
+async def test_a_space_that_was_paused_before_its_first_build_can_be_restarted(world: World) -> None:
+    space = request_build(world.tools, world.new("early"), SHA, now=time.time(), text="one", fields={"sha": SHA})
+    space = life.pause(world.tools, space, now=time.time())
+    assert life.restart(world.tools, space, factory=False, now=time.time()).stage is Stage.BUILDING
+
+
+async def test_a_restart_during_a_build_does_not_lose_the_commit(world: World) -> None:
+    newer, space = CommitSha("b" * 40), await running(world, "hasty")
+    space = request_build(world.tools, space, newer, now=time.time(), text="two", fields={"sha": newer})
+    space = life.restart(world.tools, space, factory=False, now=time.time())
+    assert space.stage is Stage.RUNNING_BUILDING
+    space = world.built(space)
+    revision = world.store.revision(space.revision_id or "")
+    assert revision is not None
+    assert revision.sha == newer
+
+
+async def test_a_restart_ends_a_start_that_hangs(world: World) -> None:
+    space = request_build(world.tools, world.new("hangs"), SHA, now=time.time(), text="one", fields={"sha": SHA})
+    await world.turn(space)
+    world.built(space)
+    space = await world.turn(space)
+    (hung,) = world.store.replicas(space.id)
+    life.restart(world.tools, space, factory=False, now=time.time())
+    await world.turn(space)
+    await world.turn(space)
+    assert world.runtime.stopped == [hung.id]
+    (fresh,) = world.store.replicas(space.id)
+    assert fresh.generation == world.look(space).generation
+
+
+async def test_a_variable_set_after_a_failed_start_starts_the_newest_revision(world: World) -> None:
+    newer, space = CommitSha("b" * 40), await running(world, "needs-a-key")
+    old = space.revision_id
+    request_build(world.tools, space, newer, now=time.time(), text="two", fields={"sha": newer})
+    space = world.built(space)
+    newest = space.revision_id
+    space = world.store.happen(
+        space.id, Event.START_FAILED, now=time.time(), problem=Problem("exited", "no key"), revision_id=old
+    )
+    assert space.stage is Stage.RUNTIME_ERROR
+    space = life.set_variable(world.tools, space, Variable(key="KEY", value="x"), secret=True, now=time.time())
+    assert space.revision_id == newest
