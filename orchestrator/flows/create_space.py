@@ -47,7 +47,7 @@ def create_space(
     """Register a Space and give it a repository with a first commit.
 
     The first commit has no app, so the stage stays NO_APP_FILE. Raises Conflict (with the Space's URL) if the name is
-    taken, NotAllowed for another's namespace, Invalid for an unknown SDK or visibility.
+    taken, NotAllowed for another's namespace, Invalid for an unknown SDK or visibility and for what cannot be set.
     """
     if name.owner.lower() != user.name.lower() and not user.is_admin:
         raise NotAllowed(f"You may create Spaces under {user.name!r} only, not under {name.owner!r}.")
@@ -55,6 +55,10 @@ def create_space(
         raise Invalid(f"{sdk[:50]!r} is no SDK that Dormouse knows: write one of {', '.join(SDKS)}.")
     if visibility not in ("public", "private"):
         raise Invalid(f"{visibility[:50]!r} is no visibility that Dormouse has: write public or private.")
+    if sleep_time_s is not None:
+        life.check_sleep_time(sleep_time_s)
+    for item in (*secrets, *variables):
+        life.check_variable(item)
     _wait_until_free(tools, name)
     space = tools.store.create_space(
         name,
@@ -65,12 +69,15 @@ def create_space(
         sleep_time_s=sleep_time_s,
         now=now,
     )
-    sha = tools.repositories.create(space.id, _first_files(name, sdk), author=user.name, now=now)
-    space = tools.store.update_space(space.id, sha=sha, card={"title": name.name, "sdk": sdk})
-    for secret, items in ((True, secrets), (False, variables)):
-        for item in items:
-            space = life.set_variable(tools, space, item, secret=secret, now=now)
-    return space
+    try:
+        sha = tools.repositories.create(space.id, _first_files(name, sdk), author=user.name, now=now)
+        for secret, items in ((True, secrets), (False, variables)):
+            for item in items:
+                life.set_variable(tools, space, item, secret=secret, now=now)
+        return tools.store.update_space(space.id, sha=sha, card={"title": name.name, "sdk": sdk})
+    except Exception:
+        life.delete(tools, space, now=now)  # Half a Space must not keep the name.
+        raise
 
 
 def _wait_until_free(tools: Tools, name: SpaceName) -> None:

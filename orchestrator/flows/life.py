@@ -53,10 +53,15 @@ def restart(tools: Tools, space: Space, *, factory: bool, now: float) -> Space:
     return happen(tools, space, Event.RESTART, now=now, text="restarted by its owner", fields=fields)
 
 
-def set_sleep_time(tools: Tools, space: Space, seconds: int, *, now: float) -> Space:
-    """Idle seconds until sleep; -1 never."""
+def check_sleep_time(seconds: int) -> None:
+    """Raises Invalid."""
     if seconds != NEVER and not 1 <= seconds <= SLEEP_TIME_S_MAX:
         raise Invalid(f"Write a sleep time of 1 to {SLEEP_TIME_S_MAX} seconds, or -1 for never.")
+
+
+def set_sleep_time(tools: Tools, space: Space, seconds: int, *, now: float) -> Space:
+    """Idle seconds until sleep; -1 never."""
+    check_sleep_time(seconds)
     after = tools.store.update_space(space.id, sleep_time_s=seconds, updated_at=now)
     tell(tools, space.id)
     return after
@@ -102,7 +107,7 @@ def sleep(tools: Tools, space: Space, *, now: float) -> Space:
 
 def set_variable(tools: Tools, space: Space, variable: Variable, *, secret: bool, now: float) -> Space:
     """Set a variable or secret and restart what runs, so that it takes effect."""
-    _check_variable(variable)
+    check_variable(variable)
     present = tools.store.secrets(space.id) if secret else tools.store.variables(space.id)
     if len(present) >= VARIABLES_MAX and variable.key not in {item.key for item in present}:
         raise Invalid(f"A Space can have {VARIABLES_MAX} variables and as many secrets. Delete one first.")
@@ -119,7 +124,8 @@ def delete_variable(tools: Tools, space: Space, key: str, *, secret: bool, now: 
     return _take_effect(tools, space, f"{'secret' if secret else 'variable'} {key} removed", now=now)
 
 
-def _check_variable(variable: Variable) -> None:
+def check_variable(variable: Variable) -> None:
+    """Raises Invalid."""
     if not variable.key.isidentifier() or not variable.key.isascii() or len(variable.key) > 200:
         raise Invalid(f"{variable.key[:100]!r} is no variable name: use letters, digits and '_', no digit first.")
     if len(variable.value.encode()) > VARIABLE_BYTES_MAX or "\0" in variable.value:

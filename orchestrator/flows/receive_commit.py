@@ -12,11 +12,12 @@ import structlog
 
 from builder.domain.card import README_BYTES_MAX, Card
 from builder.domain.detect import Recipe, examine
-from builder.domain.problems import Refusal
+from builder.domain.problems import CONFIG_ERROR, Refusal
 from builder.domain.tree import Entry, Kind, Listing
 from orchestrator.domain.lifecycle import Event, Stage
 from orchestrator.domain.names import CommitSha
 from orchestrator.domain.space import BuildStatus, Problem, Space
+from orchestrator.errors import DormouseError, Invalid
 from orchestrator.flows.context import Tools
 from orchestrator.flows.request_build import request_build
 from orchestrator.ports import signals
@@ -55,27 +56,41 @@ def receive_commit(tools: Tools, space: Space, *, now: float) -> Received:
         after = request_build(tools, space, sha, now=now, text=text, fields=fields | {"sdk": found.sdk})
         outcome = "The Space is paused: restart it to build this." if after.stage is Stage.PAUSED else ""
     log.info("commit_received", space=space.full_name, sha=sha[:8], stage=after.stage.value)
+    if tools.repositories.resolve(space.id, MAIN) != sha:
+        # Another push came in between; its own hook may have been the faster one, and must not be undone by this.
+        return receive_commit(tools, after, now=now)
     return Received(_lines(tools, after, sha, outcome), after)
 
 
 def pick_up_pushes(tools: Tools, *, now: float) -> int:
     """Take notice of pushes whose hook was cut off: each left a note (see adapters/git/hooks). Returns how many."""
     notes = tools.settings.data / "received"
-    found = [note for note in notes.iterdir() if now - note.stat().st_mtime > NOTE_S] if notes.is_dir() else []
-    for note in found:
-        space = tools.store.space(note.name)
-        if space is not None:
-            receive_commit(tools, space, now=now)
-        note.unlink(missing_ok=True)
-    return len(found)
+    picked_up = 0
+    for note in sorted(notes.iterdir()) if notes.is_dir() else ():
+        try:
+            if now - note.stat().st_mtime <= NOTE_S:
+                continue
+            space = tools.store.space(note.name)
+            if space is not None:
+                receive_commit(tools, space, now=now)
+            note.unlink(missing_ok=True)
+            picked_up += 1
+        except FileNotFoundError:
+            continue  # Its hook has been answered meanwhile.
+        except DormouseError as error:
+            log.warning("push_not_picked_up", space_id=note.name, why=str(error))
+    return picked_up
 
 
 def _examine(tools: Tools, space: Space, sha: CommitSha) -> tuple[Card, Recipe | Refusal]:
     """The card, as far as it can be read, and what the commit is or why it is nothing."""
+    try:
+        entries = tools.repositories.tree(space.id, sha, recursive=True)
+    except Invalid as error:
+        message = f"{error} Take files out of the commit and push again."
+        return Card(), Refusal(stage=CONFIG_ERROR, code="too-many-files", message=message)
     listing: Listing = {
-        entry.path: Entry(_KINDS[entry.kind], entry.size, entry.oid)
-        for entry in tools.repositories.tree(space.id, sha, recursive=True)
-        if entry.kind in _KINDS
+        entry.path: Entry(_KINDS[entry.kind], entry.size, entry.oid) for entry in entries if entry.kind in _KINDS
     }
 
     def read(path: str) -> bytes:
