@@ -1,6 +1,7 @@
 """Every setting, read from the environment once, typed and checked together.
 
-Nothing else reads `os.environ`. Durations carry their unit in the name. `load()` reports every problem at once.
+Nothing else reads settings from `os.environ`. Durations carry their unit in the name. `load()` reports every problem
+at once.
 """
 
 import os
@@ -104,6 +105,16 @@ class Settings:
     def run(self) -> Path:
         """Sockets and process state; short-lived."""
         return self.data / "run"
+
+    @property
+    def local_host(self) -> str:
+        """Address under which this machine reaches the public listener, whatever the name service says; no brackets."""
+        return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.bind, self.bind)  # noqa: S104 - compared, not bound to
+
+    @property
+    def local_url(self) -> str:
+        host = f"[{self.local_host}]" if ":" in self.local_host else self.local_host
+        return f"http://{host}:{self.port}"
 
     @property
     def public_url(self) -> str:

@@ -69,7 +69,7 @@ def choose(url: str, token: str, environ: Mapping[str, str]) -> Hub:
     chosen = settings.load(environ)
     if not given_url:
         chosen = local.as_running(chosen)
-        return Hub(local.local_url(chosen), given_token or local.local_token(chosen))
+        return Hub(chosen.local_url, given_token or local.local_token(chosen))
     if not given_token and is_own(given_url, local.as_running(chosen)):
         return Hub(given_url, local.local_token(chosen))
     return Hub(given_url, given_token or environ.get("HF_TOKEN", ""))

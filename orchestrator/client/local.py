@@ -21,13 +21,6 @@ from orchestrator.settings import Settings
 _SOCKET_PATH_MAX = 100
 
 
-def connect_host(settings: Settings) -> str:
-    """Address under which this machine reaches the public listener, whatever the name service says."""
-    wildcard = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - compared with, not bound to
-    host = wildcard.get(settings.bind, settings.bind)
-    return f"[{host}]" if ":" in host and not host.startswith("[") else host
-
-
 def running(settings: Settings) -> dict[str, Any]:
     """What `dormouse up` says about itself in the data folder; empty if it does not run."""
     try:
@@ -42,10 +35,6 @@ def as_running(settings: Settings) -> Settings:
     found = running(settings)
     known = {key: found[key] for key in ("port", "bind", "domain") if key in found}
     return replace(settings, **known)
-
-
-def local_url(settings: Settings) -> str:
-    return f"http://{connect_host(settings)}:{settings.port}"
 
 
 def local_token(settings: Settings) -> str:
@@ -64,7 +53,7 @@ def local_token(settings: Settings) -> str:
 def local_hub(settings: Settings) -> Hub:
     """The API of this machine's installation, as its admin."""
     settings = as_running(settings)
-    return Hub(local_url(settings), local_token(settings))
+    return Hub(settings.local_url, local_token(settings))
 
 
 @contextmanager

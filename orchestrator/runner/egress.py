@@ -228,8 +228,7 @@ def make_proxy(settings: Settings) -> EgressProxy:
         allowed = parse_networks(settings.egress_allow)
     except ValueError as error:
         raise Invalid(f"DORMOUSE_EGRESS_ALLOW cannot be used: {error}. Write networks like 10.1.0.0/16.") from error
-    everywhere = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - compared, not bound
-    listener = (everywhere.get(settings.bind, settings.bind), settings.port)
+    listener = (settings.local_host, settings.port)
     domains = tuple({settings.own_domain, settings.spaces_domain})
     return EgressProxy(Policy(own_port=settings.port, domains=domains, allowed=allowed), listener)
 

@@ -6,7 +6,6 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.client.local import connect_host
 from orchestrator.settings import Settings
 
 if TYPE_CHECKING:
@@ -57,9 +56,8 @@ def gateway_answers(settings: Settings) -> Ready:
     """The public listener leads to the API: both are up, and the way between them."""
 
     async def check() -> bool:
-        host = connect_host(settings).strip("[]")
         request = f"GET /healthz HTTP/1.1\r\nhost: {settings.domain}\r\nconnection: close\r\n\r\n".encode()
-        return _is_ok(await _ask(await asyncio.open_connection(host, settings.port), request))
+        return _is_ok(await _ask(await asyncio.open_connection(settings.local_host, settings.port), request))
 
     return check
 

@@ -15,7 +15,7 @@ import structlog
 
 import orchestrator
 from orchestrator.client.hub import Hub
-from orchestrator.client.local import local_hub, local_url
+from orchestrator.client.local import local_hub
 from orchestrator.client.push import push, sdk_of
 from orchestrator.errors import DormouseError
 from orchestrator.settings import Settings
@@ -111,7 +111,7 @@ class Samples:
 
     def _publish_one(self, sample: Sample, hub: Hub) -> None:
         hub.create(sample.space, sdk=sdk_of(sample.folder))
-        remote = f"{local_url(self._settings)}/spaces/{sample.space}"
+        remote = f"{self._settings.local_url}/spaces/{sample.space}"
         push(sample.folder, remote, token=hub.token, show=lambda line: log.debug("git", line=line), as_copy=True)
 
     def _follow(self, samples: list[Sample], hub: Hub) -> None:
