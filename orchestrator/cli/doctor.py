@@ -96,8 +96,8 @@ def _git() -> Finding:
         version = ".".join(map(str, checks.git_version()))
     except Refused as error:
         return Finding(name="git", state=PROBLEM, value="not usable", meaning=str(error))
-    if not checks.git_has_http_backend():
-        meaning = "It has no `http-backend`, which serves pushes: install the full git package."
+    if not checks.git_speaks_http():
+        meaning = "It has no `remote-http`, which fetches what is built: install the full git package."
         return Finding(name="git", state=PROBLEM, value=version, meaning=meaning)
     return Finding(name="git", state=OK, value=version)
 

@@ -56,7 +56,7 @@ class Repositories(Protocol):
         ...
 
     def path(self, space_id: str) -> str:
-        """Folder of the bare repository, for git's own HTTP backend."""
+        """Folder of the bare repository."""
         ...
 
     def resolve(self, space_id: str, revision: str) -> CommitSha | None:

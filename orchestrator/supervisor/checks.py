@@ -26,7 +26,8 @@ from orchestrator.settings import Settings
 
 log = structlog.get_logger()
 
-GIT_MIN = (2, 28)
+GIT_MIN = (2, 34)
+"""Knows `--http-backend-info-refs`, and settings from the environment (`GIT_CONFIG_COUNT`)."""
 DISK_REFUSE_MB = 50
 DISK_WARN_MB = 500
 
@@ -36,8 +37,8 @@ def check_system() -> None:
     if sys.platform not in ("linux", "darwin"):
         raise Refused(f"Dormouse runs on Linux and macOS, not on {sys.platform}; use a virtual machine or WSL 2.")
     git_version()
-    if not git_has_http_backend():
-        raise Refused("This git has no `http-backend`, which serves pushes: install the full git package.")
+    if not git_speaks_http():
+        raise Refused("This git has no `remote-http`, which fetches what is built: install the full git package.")
 
 
 def git_version() -> tuple[int, ...]:
@@ -54,10 +55,10 @@ def git_version() -> tuple[int, ...]:
     return version
 
 
-def git_has_http_backend() -> bool:
-    """Some distributions put the server side of git's HTTP into a package of its own."""
+def git_speaks_http() -> bool:
+    """Some distributions put git's HTTP into a package of its own."""
     answer = subprocess.run(["git", "--exec-path"], capture_output=True, text=True, timeout=10, check=False)
-    return (Path(answer.stdout.strip()) / "git-http-backend").exists()
+    return (Path(answer.stdout.strip()) / "git-remote-http").exists()
 
 
 def prepare_data(data: Path) -> None:

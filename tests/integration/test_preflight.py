@@ -53,7 +53,7 @@ def test_an_old_git_is_named_with_both_versions(tmp_path):
     git.parent.mkdir()
     git.write_text("#!/bin/sh\necho git version 2.11.4\n")
     git.chmod(0o755)
-    refused(up(tmp_path / "data", PATH=f"{git.parent}:{os.environ['PATH']}"), "2.11.4", "2.28")
+    refused(up(tmp_path / "data", PATH=f"{git.parent}:{os.environ['PATH']}"), "2.11.4", "2.34")
 
 
 def test_a_second_start_on_the_same_folder_names_the_first(tmp_path):
