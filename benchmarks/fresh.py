@@ -44,8 +44,8 @@ def _follow(process: "subprocess.Popen[str]", began: float) -> list[Row]:
         passed = time.monotonic() - began
         if line.startswith("ready: "):
             rows.append(_part("installed and started", passed))
-        found = re.search(r"http://admin-([a-z]+)\.\S+", line)
-        if found and "running" in line.lower() and found.group(1) not in running:
+        found = re.search(r"sample_published sample=([a-z]+) stage=RUNNING", line)
+        if found and found.group(1) not in running:
             running.add(found.group(1))
             rows.append(_part(f"{found.group(1)} runs", passed))
         if len(running) == SAMPLES:

@@ -1,4 +1,4 @@
-"""What the metrics of all processes share: where they are kept, how they are joined, which buckets times fall into.
+"""What the metrics of all processes share: where they are kept, how they are joined.
 
 Every process writes its samples to memory-mapped files of one folder (`prometheus_client`'s multiprocess mode), so
 that `/metrics` of the API answers for all of them, and a process that was killed does not take its counts along. The
@@ -12,10 +12,6 @@ ENVIRONMENT = "PROMETHEUS_MULTIPROC_DIR"
 
 REQUEST_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Seconds of a request to the API or the internal API."""
-WAKE_BUCKETS = (0.1, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 20.0, 30.0, 60.0, 120.0, 300.0)
-"""Seconds of a wake, whole or by phase."""
-BUILD_BUCKETS = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1200.0, 1800.0)
-"""Seconds of a build, whole or by phase."""
 
 
 def fresh_folder(run: Path) -> Path:

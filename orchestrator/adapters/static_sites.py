@@ -9,10 +9,9 @@ import re
 import secrets
 from pathlib import Path
 
+from orchestrator.domain.plan import STATIC_ADDRESS
 from orchestrator.errors import Invalid, Missing
 
-ADDRESS = "unix:caddy.sock"
-"""Where the gateway reaches Caddy, relative to the run folder."""
 _HOST = re.compile(r"[a-z0-9_-]+([.][a-z0-9_-]+)+")
 
 
@@ -39,7 +38,7 @@ class CaddySites:
         # Relative, so that the data folder can be moved.
         fresh.symlink_to(os.path.relpath(target, self._sites))
         fresh.replace(link)
-        return ADDRESS
+        return STATIC_ADDRESS
 
     def withdraw(self, host: str) -> None:
         """Stop serving `host`. Silent if it is not served."""

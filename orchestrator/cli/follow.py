@@ -10,10 +10,10 @@ from rich.table import Column
 from rich.text import Text
 
 from orchestrator.cli.common import err
-from orchestrator.client.hub import Hub, NotReachable
+from orchestrator.client.hub import Hub
+from orchestrator.domain.lifecycle import MOVING
 from orchestrator.errors import Refused, Unavailable
 
-MOVING = frozenset(("BUILDING", "APP_STARTING", "RUNNING_BUILDING", "RUNNING_APP_STARTING"))
 POLL_S = 0.3
 LIMIT_S = 3600.0
 AWAY_LIMIT_S = 20.0
@@ -116,6 +116,3 @@ class Phases:
         if self._task is not None:
             self._progress.update(self._task, total=1, completed=1, detail="")
             self._task = None
-
-
-__all__ = ["MOVING", "NotReachable", "Phases", "follow", "until_settled", "verdict"]

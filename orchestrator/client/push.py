@@ -12,10 +12,10 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from builder.domain.card_keys import SDKS
 from orchestrator.errors import Invalid, Refused
 
 PUSH_LIMIT_S = 1800.0
-SDKS = ("gradio", "streamlit", "static", "asgi", "docker")
 _HELPER = '!f() { test "$1" = get && echo "username=dormouse" && echo "password=$DORMOUSE_GIT_TOKEN"; }; f'
 # A clone of ours must not do what the user's configuration asks for: hooks, signing, line endings, large-file filters.
 _NEUTRAL = (

@@ -23,6 +23,7 @@ RESEND_S = 20.0
 BUILD_ATTEMPTS = 3
 """Workers that may take a build before it is given up."""
 STATIC_ADDRESS = "unix:caddy.sock"
+"""Where the gateway reaches what serves static Spaces, relative to the run folder."""
 
 
 @dataclass(frozen=True, kw_only=True)

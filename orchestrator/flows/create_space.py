@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 
+from builder.domain.card_keys import SDKS
 from orchestrator.domain.lifecycle import Stage
 from orchestrator.domain.names import SpaceName
 from orchestrator.domain.space import Space, User, Variable
@@ -13,7 +14,6 @@ from orchestrator.ports import signals
 
 FREE_WAIT_S = 15.0
 
-SDKS = ("gradio", "streamlit", "static", "asgi", "docker")
 _ATTRIBUTES = """\
 *.bin filter=lfs diff=lfs merge=lfs -text
 *.ckpt filter=lfs diff=lfs merge=lfs -text

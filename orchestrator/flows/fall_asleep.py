@@ -32,7 +32,6 @@ def fall_asleep(tools: Tools, space: Space, route: Route, *, now: float) -> bool
     """False if a request came in time."""
     slept = tools.store.fall_asleep(space.id, route.host, expect=route.generation, now=now)
     if slept:
-        tools.store.update_space(space.id, sleep_asked_at=None, start_failures=0)
         tools.signals.send_soon(signals.CONTROLLER, space.id)
         tools.signals.send_soon(signals.space_channel(space.id), "changed")
     tools.signals.send_soon(signals.ROUTES)

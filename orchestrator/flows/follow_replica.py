@@ -33,14 +33,8 @@ def replica_ready(tools: Tools, space: Space, replica: Replica, address: str, *,
         return Became("unwanted")
     tools.signals.send_soon(signals.ROUTES)
     took = now - space.wake_asked_at if space.wake_asked_at else None
-    # The count of failures is kept: only a replica that lives for STABLE_S has proven itself.
-    tools.store.update_space(
-        space.id,
-        wake_asked_at=None,
-        sleep_asked_at=None,
-        good_revision_id=replica.revision_id,
-        start_failures=space.start_failures,
-    )
+    # The count of failures stays as it is: only a replica that lives for STABLE_S has proven itself.
+    tools.store.update_space(space.id, wake_asked_at=None, sleep_asked_at=None, good_revision_id=replica.revision_id)
     tools.store.record_wake(space.id, took_s=took if took is not None else now - replica.started_at, now=now)
     tools.signals.send_soon(signals.space_channel(space.id), "changed")
     log.info("replica_ready", space=space.full_name, replica=replica.id, took_s=round(now - replica.started_at, 3))

@@ -7,6 +7,7 @@ from typing import Any
 import structlog
 
 from orchestrator.domain.lifecycle import Event, ImpossibleTransition, Stage
+from orchestrator.domain.plan import BUILD_ATTEMPTS
 from orchestrator.domain.space import Build, BuildStatus, Problem, Revision, Space
 from orchestrator.errors import Missing
 from orchestrator.flows.context import Tools
@@ -34,7 +35,7 @@ def record_build(tools: Tools, space: Space, build: Build, result: BuildResult, 
 
 
 def _record_failure(tools: Tools, space: Space, build: Build, failure: Failure, *, now: float) -> bool:
-    if failure.retry and build.attempt < 3:
+    if failure.retry and build.attempt < BUILD_ATTEMPTS:
         return tools.store.build_requeued(build.id, now=now)
     problem = Problem(failure.code[:100], failure.message[:4000], failure.file, failure.line)
     if not tools.store.build_finished(build.id, BuildStatus.FAILED, now=now, problem=problem):

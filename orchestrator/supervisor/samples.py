@@ -17,6 +17,7 @@ import orchestrator
 from orchestrator.client.hub import Hub
 from orchestrator.client.local import local_hub
 from orchestrator.client.push import push, sdk_of
+from orchestrator.domain.lifecycle import MOVING
 from orchestrator.errors import DormouseError
 from orchestrator.settings import Settings
 from orchestrator.supervisor.console import Console
@@ -24,7 +25,6 @@ from orchestrator.supervisor.first_start import ADMIN
 
 log = structlog.get_logger()
 
-MOVING = frozenset(("BUILDING", "APP_STARTING", "RUNNING_BUILDING", "RUNNING_APP_STARTING"))
 FINAL_LIMIT_S = 1800.0
 _POLL_S = 0.3
 _FILE = "samples.json"

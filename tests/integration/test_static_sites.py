@@ -13,7 +13,8 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
-from orchestrator.adapters.static_sites import ADDRESS, CaddySites
+from orchestrator.adapters.static_sites import CaddySites
+from orchestrator.domain.plan import STATIC_ADDRESS
 from orchestrator.errors import Invalid, Missing
 from orchestrator.gateway.commands import caddy_command
 from orchestrator.settings import Settings
@@ -80,7 +81,7 @@ async def site() -> AsyncIterator[Site]:
 
 async def test_a_snapshot_is_served_as_a_web_site(site: Site) -> None:
     files = {"index.html": "<h1>hi</h1>", "docs/index.html": "docs", "404.html": "not here", ".git/config": "secret"}
-    assert site.sites.publish(HOST, site.snapshot("first", files)) == ADDRESS == "unix:caddy.sock"
+    assert site.sites.publish(HOST, site.snapshot("first", files)) == STATIC_ADDRESS == "unix:caddy.sock"
     status, text, headers = await site.get("/")
     assert (status, text, headers["content-type"]) == (200, "<h1>hi</h1>", "text/html; charset=utf-8")
     assert (await site.get("/", if_none_match=headers["etag"]))[0] == 304

@@ -1,6 +1,5 @@
 """For callers on this machine that run as the same user: git's hooks and the command line."""
 
-import secrets
 import time
 from typing import Any
 
@@ -8,8 +7,8 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
 from orchestrator.errors import Missing
-from orchestrator.flows.dispatch_build import token_hash
 from orchestrator.flows.receive_commit import receive_commit
+from orchestrator.web.auth import issue_token
 from orchestrator.web.context import Context
 
 router = APIRouter(prefix="/internal")
@@ -48,10 +47,8 @@ def local_token(request: Request) -> dict[str, Any]:
     admin = next((user for user in context.store.list_users() if user.is_admin), None)
     if admin is None:
         raise Missing("There is no admin yet.", kind="other")
-    token, now = f"hf_{secrets.token_urlsafe(30)}", time.time()
-    context.store.add_token(
-        admin.id, token_hash=token_hash(token), label="local", role="write", now=now, expires_at=now + LOCAL_TOKEN_S
-    )
+    ends = context.clock() + LOCAL_TOKEN_S
+    _, token = issue_token(context, admin, label="local", role="write", expires_at=ends)
     return {"token": token, "user": admin.name}
 
 
