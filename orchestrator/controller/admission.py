@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from prometheus_client import Gauge
 
-from orchestrator.domain.waking import Ask, Bucket, admit, line_up
+from orchestrator.domain.waking import Ask, Bucket, admit
 
 LINE = Gauge("dormouse_start_line", "Spaces that wait to be admitted to a start", multiprocess_mode="livesum")
 RETRY_S = 0.05
@@ -21,18 +21,13 @@ class Admission:
         self._line: dict[str, Ask] = {}
         self._busy: set[str] = set()
         self._news = asyncio.Event()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self.tasks: set[asyncio.Task[None]] = set()
 
     def ask(self, ask: Ask) -> None:
         """Stand in line; asking again changes nothing."""
         if ask.space_id not in self._busy:
             self._line.setdefault(ask.space_id, ask)
             self._news.set()
-
-    def place(self, space_id: str) -> int | None:
-        """Place in line from 1; None if it does not stand there."""
-        order = [ask.space_id for ask in line_up(list(self._line.values()))]
-        return order.index(space_id) + 1 if space_id in order else None
 
     async def run(self) -> None:
         """Admit for ever."""
@@ -51,8 +46,8 @@ class Admission:
     def _begin(self, space_id: str) -> None:
         self._busy.add(space_id)
         task = asyncio.ensure_future(self._run_start(space_id))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
 
     async def _run_start(self, space_id: str) -> None:
         try:

@@ -46,11 +46,16 @@ class Loops:
 
     async def run(self) -> None:
         """Run until cancelled."""
-        async with asyncio.TaskGroup() as group:
-            for loop in (self._hear, self._watch, self._work, self._admission.run):
-                group.create_task(loop())
-            for period, step in ((TICK_S, self._tick), (LIST_S, self._list), (HOUSEKEEPING_S, self._housekeep)):
-                group.create_task(self._periodic(period, step))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for loop in (self._hear, self._watch, self._work, self._admission.run):
+                    group.create_task(loop())
+                for period, step in ((TICK_S, self._tick), (LIST_S, self._list), (HOUSEKEEPING_S, self._housekeep)):
+                    group.create_task(self._periodic(period, step))
+        finally:
+            # Who has lost the lease must not go on, in the background either.
+            for task in (*self._tasks, *self._admission.tasks, *self._reconciler.tasks):
+                task.cancel()
 
     def look(self, space_id: str) -> None:
         """Look at this Space soon."""

@@ -18,6 +18,7 @@ from orchestrator.domain.waking import Ask
 from orchestrator.errors import DormouseError
 from orchestrator.flows import collect_garbage, dispatch_build, fall_asleep, follow_replica, start_replica
 from orchestrator.flows.context import Tools
+from orchestrator.ports import signals
 from orchestrator.ports.build_queue import BuildQueue
 from orchestrator.ports.runtime import Runtime, StaticSites
 
@@ -189,7 +190,7 @@ class Reconciler:
             log.warning("stop_failed", space=view.space.full_name, replica=replica.id, why=str(error))
         finally:
             self.stopping.discard(replica.id)
-        self.tools.signals.send_soon("controller", view.space.id)
+        await self.tools.signals.send(signals.CONTROLLER, view.space.id)
 
     def _forget(self, view: plan.View) -> None:
         self.sites.withdraw(view.space.host)

@@ -25,6 +25,7 @@ SHA = CommitSha("a" * 40)
 
 
 class Silence:
+    async def send(self, channel: str, payload: str = "") -> None: ...
     def send_soon(self, channel: str, payload: str = "") -> None: ...
 
 
