@@ -1,7 +1,8 @@
 """The worker's settings, read from the environment once.
 
 The names are those of the installation (`DORMOUSE_` and the field in capitals), which checks them before it starts a
-worker; a value that cannot be read is refused here all the same. Nothing else in this package reads settings from `os.environ`.
+worker; a value that cannot be read is refused here all the same. Nothing else in this package reads settings from
+`os.environ`.
 """
 
 import os

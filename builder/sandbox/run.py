@@ -91,8 +91,8 @@ def _start(boxed: Boxed, sandbox: str) -> "subprocess.Popen[bytes]":
     order = launch.memory_file("order", json.dumps(plan(boxed)).encode())
     try:
         return subprocess.Popen(
-            [sys.executable, "-m", "builder.sandbox.enter", str(order)], pass_fds=[order], stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+            [sys.executable, "-P", "-m", "builder.sandbox.enter", str(order)], pass_fds=[order],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
     finally:
         os.close(order)

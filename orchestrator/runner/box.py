@@ -8,10 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import structlog
+
 from builder.sandbox.usage import descendants
 from orchestrator.runner.process import HeldProcess
 from orchestrator.runner.record import BoxRecord, box_pid, save
 
+log = structlog.get_logger()
 _LOOK_S = 0.003
 _OUTER_GRACE_S = 1.0
 
@@ -35,7 +38,10 @@ class LiveBox:
     def update(self, **changes: Any) -> None:
         self.record = replace(self.record, **changes)
         if self.folder.is_dir():
-            save(self.folder, self.record)
+            try:
+                save(self.folder, self.record)
+            except OSError as error:  # A full disk: the box is looked after all the same.
+                log.warning("box_not_saved", replica=self.record.replica_id, reason=error.strerror)
 
     def started(self, child: "subprocess.Popen[bytes]") -> None:
         """The process was made; where its PID 1 is will be known in a moment."""

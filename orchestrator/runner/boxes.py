@@ -268,9 +268,15 @@ class Boxes:
         while True:
             await asyncio.sleep(_WATCH_EVERY_S)
             for box in list(self._boxes.values()):
-                if not box.record.ended_at:
-                    runlog.rotate(runlog.log_path(self._site.data, box.record.space_id, box.record.replica_id))
-                    self._check_memory(box)
+                try:
+                    self._look_after(box)
+                except Exception:  # One box that cannot be looked at must not leave the others without limits.
+                    log.exception("watch_failed", replica=box.record.replica_id)
+
+    def _look_after(self, box: LiveBox) -> None:
+        if not box.record.ended_at:
+            runlog.rotate(runlog.log_path(self._site.data, box.record.space_id, box.record.replica_id))
+            self._check_memory(box)
 
     def _check_memory(self, box: LiveBox) -> None:
         if box.record.grouped or not box.inner or box.verdict:

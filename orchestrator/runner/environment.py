@@ -6,14 +6,14 @@ variable of an author can undo it. Where an author may have reason to choose, on
 
 from collections.abc import Mapping
 
-HOME = "/home/user"
+from builder.sandbox.arguments import HOME
+from builder.sandbox.enter import proxy_variables
+
 ENVIRONMENT = "/opt/env"
 """Where an app's virtual environment is inside a box: a place that says nothing about the machine."""
 APP_PORT = 7860
 """Where an app listens whose image names no port."""
 _HOOK = "/opt/dormouse/boot"
-PROXY = "http://127.0.0.1:3128"
-NO_PROXY = "localhost,127.0.0.1,::1"
 
 _DEFAULTS = {
     "LANG": "C.UTF-8",
@@ -51,13 +51,6 @@ def _ports(port: int) -> dict[str, str]:
     }
 
 
-def _way_out(egress: str) -> dict[str, str]:
-    if egress != "proxy":
-        return {}
-    names = ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")
-    return dict.fromkeys(names, PROXY) | dict.fromkeys(("NO_PROXY", "no_proxy"), NO_PROXY)
-
-
 def app_environment(
     given: Mapping[str, str],
     *,
@@ -84,7 +77,7 @@ def app_environment(
         **_python(given, hook),
         **_ports(port),
         **_STREAMLIT,
-        **_way_out(egress),
+        **(proxy_variables() if egress == "proxy" else {}),
     }
     # Gradio's own idea of its address is right behind the gateway; a fixed one breaks other names of the Space.
     variables.pop("GRADIO_ROOT_PATH", None)

@@ -97,16 +97,18 @@ class Site:
         command = app_command(_command(spec), python=python, port=record.port, own_port=record.port)
         if spec.egress == "proxy":
             options["egress"] = f"{EGRESS}/egress.sock"
-        filter_fd = seccomp_descriptor()
-        box = Box(
-            mounts=[*self._system, *self._mounts(spec, record)], environment=environment, workdir=WORK,
-            share_network=spec.egress == "host", seccomp_fd=filter_fd, status_fd=status_fd,
-        )  # fmt: skip
+        # All that can fail comes before the filter, whose descriptor would be lost.
+        mounts, program = [*self._system, *self._mounts(spec, record)], self.view.expose_bubblewrap(self._binary)
         join: Sequence[Path] = ()
         if self.groups:
             join = self.groups.create(record.name, memory_bytes=spec.memory_mb << 20, processes=spec.processes_max)
+        filter_fd = seccomp_descriptor()
+        box = Box(
+            mounts=mounts, environment=environment, workdir=WORK, share_network=spec.egress == "host",
+            seccomp_fd=filter_fd, status_fd=status_fd,
+        )  # fmt: skip
         return Launch(
-            program=self.view.expose_bubblewrap(self._binary), arguments=encoded(bubblewrap_arguments(box)),
+            program=program, arguments=encoded(bubblewrap_arguments(box)),
             command=pid1_command(options, command), uid=record.uid, join=join,
             descriptors=[] if filter_fd is None else [filter_fd],
         )  # fmt: skip
