@@ -13,6 +13,7 @@ from tests.support.product import ADMIN_TOKEN, Product
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 WAKE_LIMIT_MS = 90_000
+expect.set_options(timeout=30_000)
 
 pytestmark = [
     pytest.mark.e2e,

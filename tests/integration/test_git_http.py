@@ -50,6 +50,29 @@ def test_a_push_without_an_app_file_is_stored_and_explained(world: WebWorld) -> 
     assert "README.md:" in said
 
 
+def _own_history(folder: Path, text: str) -> None:
+    folder.mkdir(exist_ok=True)
+    git("init", "-q", "-b", "main", cwd=folder)
+    (folder / "README.md").write_text("---\nsdk: gradio\n---\n")
+    (folder / "app.py").write_text(text)
+    git("add", "-A", cwd=folder)
+    git("commit", "-q", "-m", text, cwd=folder)
+
+
+def test_a_first_push_of_a_history_of_its_own_needs_no_force(world: WebWorld, tmp_path: Path) -> None:
+    world.create("ann/own")
+    _own_history(tmp_path / "app", "import gradio")
+    said = git("push", world.remote("ann/own", "ann"), "HEAD:main", cwd=tmp_path / "app")
+    assert "remote:   App:" in said
+    head = git("rev-parse", "HEAD", cwd=tmp_path / "app").strip()
+    assert world.space("ann/own").sha == head
+    _own_history(tmp_path / "other", "import streamlit")
+    refused = git("push", world.remote("ann/own", "ann"), "HEAD:main", cwd=tmp_path / "other", check=False)
+    assert "rejected" in refused, "only the commit that the repository began with makes way"
+    assert world.space("ann/own").sha == head
+    assert "dormouse" not in git("ls-remote", world.remote("ann/own", "ann"), cwd=tmp_path)
+
+
 @pytest.mark.parametrize("suffix", ["", ".git"])
 def test_a_stranger_clones_a_public_space(world: WebWorld, tmp_path: Path, suffix: str) -> None:
     git("clone", "-q", world.remote("ann/public") + suffix, "copy", cwd=tmp_path)
@@ -117,12 +140,12 @@ def test_a_push_that_is_too_large_is_refused_with_a_sentence(world: WebWorld) ->
 def test_main_cannot_be_deleted_but_may_be_rewritten(world: WebWorld, tmp_path: Path) -> None:
     world.create("ann/rewritten")
     remote = world.remote("ann/rewritten", "ann")
-    assert "prohibited" in git("push", remote, ":main", cwd=_clone(remote, tmp_path / "a"), check=False)
     work = _clone(remote, tmp_path / "b")
     git("commit", "-q", "--amend", "-m", "rewritten", cwd=work)
     git("push", "-q", "--force", "origin", "main", cwd=work)
     commits = world.context.repositories.commits(world.space("ann/rewritten").id, "main")
     assert [commit.title for commit in commits] == ["rewritten"]
+    assert "prohibited" in git("push", remote, ":main", cwd=work, check=False)
 
 
 def test_trees_that_would_write_outside_of_a_checkout_are_refused(world: WebWorld, tmp_path: Path) -> None:
@@ -132,7 +155,7 @@ def test_trees_that_would_write_outside_of_a_checkout_are_refused(world: WebWorl
     (tmp_path / "entry").write_bytes(b"100644 ..\0" + bytes.fromhex(blob))
     tree = git("hash-object", "-t", "tree", "-w", "--literally", str(tmp_path / "entry"), cwd=work).strip()
     commit = git("commit-tree", tree, "-p", "HEAD", "-m", "evil", cwd=work).strip()
-    said = git("push", "origin", f"{commit}:main", cwd=work, check=False)
+    said = git("push", "origin", f"{commit}:refs/heads/main", cwd=work, check=False)
     assert "hasDotdot" in said
     assert world.context.repositories.commits(world.space("ann/evil").id, "main")[0].title == "Initial commit"
 

@@ -23,10 +23,13 @@ from orchestrator.ports.repositories import Commit, GitServer, Ref, TreeEntry
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _TRIES = 4
 _REFS_MAX = 2000
+_FIRST = "refs/dormouse/first"
+"""The commit that a repository began with; hidden from clients."""
 # Faults of old or odd programs that harm nobody; everything else that fsck finds refuses the push.
 _HARMLESS = ("zeroPaddedFilemode", "missingSpaceBeforeDate", "badTimezone", "badDateOverflow", "missingEmail")
 _BOTH_WAYS = ("uploadpack.allowReachableSHA1InWant=true", "uploadpack.allowAnySHA1InWant=true",
-              "uploadpack.allowFilter=true", "gc.autoDetach=false", "transfer.advertiseSID=false")  # fmt: skip
+              "uploadpack.allowFilter=true", "gc.autoDetach=false", "transfer.advertiseSID=false",
+              "transfer.hideRefs=refs/dormouse")  # fmt: skip
 _RECEIVE = ("receive.fsckObjects=true", "receive.denyDeleteCurrent=refuse", "receive.denyNonFastForwards=false",
             "receive.keepAlive=5", *(f"receive.fsck.{fault}=ignore" for fault in _HARMLESS))  # fmt: skip
 
@@ -50,7 +53,8 @@ class GitRepositories:
             command.run(None, "init", "--quiet", "--bare", "--template=", "--initial-branch=main", str(path))
         head = self.resolve(space_id, "main")
         if head is None and files:
-            return self._write(space_id, files, message="Initial commit", author=author, now=now)
+            head = self._write(space_id, files, message="Initial commit", author=author, now=now)
+            command.run(path, "update-ref", _FIRST, head)
         return head
 
     def delete(self, space_id: str) -> None:
@@ -161,12 +165,22 @@ class GitRepositories:
         raise Conflict("The repository changed while the commit was being made; try again.")
 
     # --- serving ----------------------------------------------------------------------------------------------
+    def _untouched(self, space_id: str) -> bool:
+        """Whether `main` is still the commit that the repository began with."""
+        question = f"refs/heads/main\n{_FIRST}\n".encode()
+        main, first = command.run(self._path(space_id), "cat-file", "--batch-check", data=question).splitlines()
+        return main == first and b" commit " in main
+
     def server(
         self, space_id: str, service: str, *, advertise: bool, protocol: str, user_id: str, push_bytes_max: int
     ) -> GitServer:
         if service not in ("upload-pack", "receive-pack"):
             raise Invalid(f"{service[:40]!r} is no service of git.")
         settings = [*_BOTH_WAYS, *_RECEIVE, f"receive.maxInputSize={push_bytes_max}", f"core.hooksPath={self._hooks}"]
+        if advertise and service == "receive-pack" and self._untouched(space_id):
+            # To an author who has not cloned, the repository looks empty: the first push needs no --force.
+            # The hook pre-receive takes the first commit away then.
+            settings.append("receive.hideRefs=refs/heads/main")
         extra = {"DORMOUSE_RUN": str(self._data / "run"), "DORMOUSE_SPACE_ID": space_id, "DORMOUSE_USER_ID": user_id}
         if re.fullmatch(r"version=[0-2]", protocol):
             extra["GIT_PROTOCOL"] = protocol
@@ -175,22 +189,38 @@ class GitRepositories:
         return GitServer(arguments=tuple(line), environment=command.environment(extra))
 
 
+_PRE_RECEIVE = f"""\
+#!/bin/sh
+# A first push of a history of its own: the commit that the repository began with makes way for it.
+main=$(git rev-parse --quiet --verify refs/heads/main) || exit 0
+first=$(git rev-parse --quiet --verify {_FIRST}) || exit 0
+while read -r old new ref; do
+    case $old in *[!0]*) continue ;; esac
+    if [ "$ref" = refs/heads/main ] && [ "$main" = "$first" ]; then
+        env -u GIT_QUARANTINE_PATH git update-ref -d refs/heads/main "$first" || exit 1
+    fi
+done
+exit 0
+"""
+
+
 @functools.cache
-def _hook_text() -> str:
+def _post_receive() -> str:
     program = Path(__file__).with_name("hooks") / "post_receive.py"
     quoted = [part.replace("'", "'\\''") for part in (sys.executable, str(program))]
     return f"#!/bin/sh\nexec '{quoted[0]}' -I -S '{quoted[1]}'\n"
 
 
 def _install_hooks(data: Path) -> Path:
-    """A folder with the hook that git runs after a push; written anew, since the interpreter may have moved."""
+    """A folder with the hooks that git runs around a push; written anew, since the interpreter may have moved."""
     folder = data / "hooks"
     folder.mkdir(parents=True, exist_ok=True)
-    hook = folder / "post-receive"
-    if hook.exists() and hook.read_text() == _hook_text():
-        return folder
-    with tempfile.NamedTemporaryFile("w", dir=folder, delete=False) as file:
-        file.write(_hook_text())
-    Path(file.name).chmod(0o755)
-    Path(file.name).rename(hook)
+    for name, text in (("pre-receive", _PRE_RECEIVE), ("post-receive", _post_receive())):
+        hook = folder / name
+        if hook.exists() and hook.read_text() == text:
+            continue
+        with tempfile.NamedTemporaryFile("w", dir=folder, delete=False) as file:
+            file.write(text)
+        Path(file.name).chmod(0o755)
+        Path(file.name).rename(hook)
     return folder
