@@ -15,11 +15,15 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _PORTS = frozenset((80, 443))
-# Python calls some of these global; each reaches an IPv4 address of choice, or is no longer in use.
-_NEVER = tuple(
-    ipaddress.ip_network(text)
-    for text in ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32", "::/96", "fec0::/10", "100.64.0.0/10")
-)
+# Python calls some of these global. The IPv6 ones reach an IPv4 address of choice, document, or are no longer in use.
+_NEVER_TEXT = """
+    64:ff9b::/96 64:ff9b:1::/48 2002::/16 2001::/32 ::/96 fec0::/10 3fff::/20
+    100.64.0.0/10 192.0.0.0/24 192.88.99.0/24
+    168.63.129.16/32
+"""
+"""The last but one line holds shared and special-purpose addresses (clouds put services there), the last one the
+address at which one cloud's host agent answers every machine."""
+_NEVER = tuple(ipaddress.ip_network(text) for text in _NEVER_TEXT.split())
 
 
 @dataclass(frozen=True)
