@@ -226,6 +226,13 @@ class Token:
     created_at: float
     expires_at: float | None = None
     last_used_at: float | None = None
+    parent_id: str | None = None
+    """The token that a browser signed in with, if this is its session; the session ends with it."""
+
+    @property
+    def is_session(self) -> bool:
+        """A session of a browser, which is believed in a cookie and nowhere else."""
+        return self.parent_id is not None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -52,7 +52,10 @@ class Store(Protocol):
         role: str,
         now: float,
         expires_at: float | None = None,
-    ) -> Token: ...
+        parent_id: str | None = None,
+    ) -> Token:
+        """With `parent_id` it is a session made with that token, and ends with it; raises Missing if that is gone."""
+        ...
 
     def find_token(self, token_hash: str, now: float) -> tuple[Token, User] | None:
         """The token with that hash, unless it has expired."""
@@ -60,7 +63,9 @@ class Store(Protocol):
 
     def list_tokens(self, user_id: UserId) -> Sequence[Token]: ...
 
-    def revoke_token(self, user_id: UserId, token_id: str) -> None: ...
+    def revoke_token(self, user_id: UserId, token_id: str) -> None:
+        """Remove it, and the sessions that were made with it."""
+        ...
 
     # --- Spaces -----------------------------------------------------------------------------------------------
     def create_space(
@@ -192,6 +197,14 @@ class Store(Protocol):
 
     def build_sent(self, build_id: BuildId, *, token_hash: str, now: float) -> bool:
         """Note that a queued build was handed to the broker; False if it is no longer queued."""
+        ...
+
+    def build_not_sent(self, build_id: BuildId) -> None:
+        """The broker did not take a queued build: it is to be sent again at once, with another token."""
+        ...
+
+    def forget_old_builds(self, space_id: str, *, keep: int) -> Sequence[BuildId]:
+        """Remove finished builds beyond the newest `keep`, except those of kept revisions; returns which."""
         ...
 
     def build_by_token(self, token_hash: str) -> Build | None:

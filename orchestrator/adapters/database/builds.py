@@ -71,6 +71,21 @@ class Builds(Part):
             values = {"sent_at": now, "token_hash": token_hash}
             return bool(connection.execute(update(builds).where(*queued).values(values)).rowcount)
 
+    def build_not_sent(self, build_id: BuildId) -> None:
+        statement = update(builds).where(builds.c.id == build_id, builds.c.status == BuildStatus.QUEUED)
+        with self._database.write() as connection:
+            connection.execute(statement.values(sent_at=None, token_hash=None))
+
+    def forget_old_builds(self, space_id: str, *, keep: int) -> Sequence[BuildId]:
+        mine = select(builds.c.number).where(builds.c.space_id == space_id).order_by(builds.c.number.desc())
+        named = select(revisions.c.build_id).where(revisions.c.space_id == space_id)
+        with self._database.write() as connection:
+            oldest_kept = connection.scalar(mine.offset(keep - 1).limit(1))
+            if oldest_kept is None:
+                return ()
+            old = (builds.c.space_id == space_id, builds.c.number < oldest_kept, ~UNFINISHED, builds.c.id.not_in(named))
+            return [BuildId(found) for found in connection.scalars(delete(builds).where(*old).returning(builds.c.id))]
+
     def build_by_token(self, token_hash: str) -> Build | None:
         statement = select(builds).where(builds.c.token_hash == token_hash, UNFINISHED)
         with self._database.read() as connection:

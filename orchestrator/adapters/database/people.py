@@ -63,6 +63,7 @@ class People(Part):
         role: str,
         now: float,
         expires_at: float | None = None,
+        parent_id: str | None = None,
     ) -> Token:
         """Also drops the user's expired tokens, so that short-lived ones do not pile up."""
         values = {
@@ -73,6 +74,7 @@ class People(Part):
             "role": role,
             "created_at": now,
             "expires_at": expires_at,
+            "parent_id": parent_id,
         }
         with self._database.write() as connection:
             connection.execute(delete(tokens).where(tokens.c.user_id == user_id, tokens.c.expires_at <= now))

@@ -76,6 +76,7 @@ tokens = Table(
     Column("created_at", Seconds, nullable=False),
     Column("expires_at", Seconds),
     Column("last_used_at", Seconds),
+    Column("parent_id", ForeignKey("tokens.id", ondelete="CASCADE"), index=True),
 )
 
 spaces = Table(

@@ -10,6 +10,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
@@ -49,6 +50,37 @@ def test_what_was_stored_survives_a_second_migration_and_opening(empty_url):
     again = open_store(empty_url)
     assert again.find_user("alice") == user
     again.close()
+
+
+def test_people_and_tokens_survive_the_move_to_sessions_with_parents_and_back(empty_url):
+    def go(towards, to):
+        with Database(database_url(empty_url)).write() as connection:
+            config = Config()
+            config.set_main_option("script_location", str(Path(upgrade.__file__).parent / "migrations"))
+            config.attributes["connection"] = connection
+            towards(config, to)
+
+    def labels():
+        with Database(database_url(empty_url)).read() as connection:
+            return sorted(connection.execute(text("SELECT label FROM tokens")).scalars())
+
+    if "://" not in empty_url:
+        upgrade._prepare_file(database_url(empty_url))
+    go(command.upgrade, "0001")
+    with Database(database_url(empty_url)).write() as connection:
+        connection.execute(text("INSERT INTO users VALUES ('u1', 'ann', 'ann', '', true, 1.0)"))
+        for name in ("laptop", "session"):
+            values = {"name": name}
+            statement = "INSERT INTO tokens VALUES (:name, 'u1', :name, :name, 'write', 1.0, NULL, NULL)"
+            connection.execute(text(statement), values)
+    migrate(empty_url)
+    # A session of the time before knows no token that it could end with.
+    assert labels() == ["laptop"]
+    store = open_store(empty_url)
+    store.add_token("u1", token_hash="s", label="session", role="write", now=2.0, parent_id="laptop")
+    store.close()
+    go(command.downgrade, "0001")
+    assert labels() == ["laptop"]
 
 
 def test_two_processes_may_migrate_at_once(empty_url):

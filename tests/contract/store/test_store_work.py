@@ -175,6 +175,29 @@ def test_tokens(store):
         store.add_token(UserId("nobody"), token_hash="h5", label="", role="read", now=11.0)
 
 
+def test_a_session_ends_with_the_token_that_it_was_made_with(store):
+    alice = store.create_user("alice", now=5.0)
+    made = [
+        store.add_token(alice.id, token_hash=name, label=name, role="write", now=6.0, expires_at=ends)
+        for name, ends in (("laptop", None), ("brief", 10.0), ("kept", None))
+    ]
+    for token in made:
+        store.add_token(
+            alice.id, token_hash=f"s-{token.label}", label="session", role="write", now=7.0, parent_id=token.id
+        )
+    found = store.find_token("s-laptop", 8.0)
+    assert found is not None
+    assert (found[0].parent_id, found[0].is_session, made[0].is_session) == (made[0].id, True, False)
+    store.revoke_token(alice.id, made[0].id)
+    assert store.find_token("s-laptop", 8.0) is None
+    with pytest.raises(Missing):
+        store.add_token(alice.id, token_hash="late", label="session", role="write", now=9.0, parent_id=made[0].id)
+    store.add_token(alice.id, token_hash="other", label="other", role="read", now=11.0)
+    assert {token.label for token in store.list_tokens(alice.id)} == {"kept", "session", "other"}
+    store.delete_user("alice")
+    assert store.find_token("s-kept", 12.0) is None
+
+
 def test_the_use_of_a_token_is_noted_now_and_then(store):
     alice = store.create_user("alice", now=5.0)
     store.add_token(alice.id, token_hash="h", label="", role="read", now=6.0)
