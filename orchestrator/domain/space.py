@@ -191,6 +191,8 @@ class Route:
     generation: int
     """Position in the one order of all route changes."""
     since: float = 0.0
+    private: bool = True
+    """Whether the Space is private, so that each visitor has to show who he is."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -46,6 +46,9 @@ class Vault:
     def open(self, sealed: str) -> str:
         return sealed[::-1]
 
+    def sign(self, message: bytes) -> bytes:
+        return message[::-1]
+
 
 class Runtime:
     """Takes everything; the test says what becomes of it."""

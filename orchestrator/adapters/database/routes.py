@@ -10,7 +10,7 @@ In a transaction the Space's row is locked first, the route's next, the counter'
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, delete, exists, select, update
+from sqlalchemy import Connection, RowMapping, Select, delete, exists, select, update
 
 from orchestrator.adapters.database.part import Part, insert_into, lock_space
 from orchestrator.adapters.database.rows import plain_text, to_gateway, to_replica, to_route
@@ -68,11 +68,11 @@ class Routes(Part):
     # --- routes -----------------------------------------------------------------------------------------------
     def route(self, host: str) -> Route | None:
         with self._database.read() as connection:
-            row = connection.execute(select(routes).where(routes.c.host == host)).mappings().one_or_none()
+            row = connection.execute(_whole().where(routes.c.host == host)).mappings().one_or_none()
         return to_route(row) if row else None
 
     def routes(self, after: int = 0) -> Sequence[Route]:
-        statement = select(routes).where(routes.c.generation > after).order_by(routes.c.generation)
+        statement = _whole().where(routes.c.generation > after).order_by(routes.c.generation)
         with self._database.read() as connection:
             return [to_route(row) for row in connection.execute(statement).mappings()]
 
@@ -94,7 +94,7 @@ class Routes(Part):
             if row is None or row["generation"] != expect:
                 return None
             if row["mode"] == mode:
-                return to_route(row)
+                return _as_it_is(connection, host)
             if mode not in _ALLOWED[RouteMode(row["mode"])]:
                 raise Bug(f"A route cannot go from {row['mode']} to {mode}.")
             return set_mode(connection, row, mode, now=now)
@@ -137,6 +137,15 @@ class Routes(Part):
             return [to_gateway(row) for row in connection.execute(statement).mappings()]
 
 
+def _whole() -> Select[Any]:
+    """Routes, each with the visibility of its Space."""
+    return select(routes, spaces.c.visibility).outerjoin(spaces, spaces.c.id == routes.c.space_id)
+
+
+def _as_it_is(connection: Connection, host: str) -> Route:
+    return to_route(connection.execute(_whole().where(routes.c.host == host)).mappings().one())
+
+
 def _still_draining(connection: Connection, quiet: Mapping[str, int]) -> dict[str, int]:
     if not quiet:
         return {}
@@ -174,15 +183,22 @@ def put_route(connection: Connection, host: str, replica: Replica, *, now: float
         "since": now,
     }
     statement = insert_into(connection, routes).values(host=host, **values)
-    upsert = statement.on_conflict_do_update(index_elements=["host"], set_=values).returning(routes)
-    return to_route(connection.execute(upsert).mappings().one())
+    connection.execute(statement.on_conflict_do_update(index_elements=["host"], set_=values))
+    return _as_it_is(connection, host)
 
 
 def set_mode(connection: Connection, row: RowMapping, mode: RouteMode, *, now: float) -> Route:
     """Give the route in `row` another mode and the next generation. Its row is locked by the caller."""
     values = {"mode": mode, "generation": next_generation(connection), "since": now}
-    statement = update(routes).where(routes.c.host == row["host"]).values(values).returning(routes)
-    return to_route(connection.execute(statement).mappings().one())
+    connection.execute(update(routes).where(routes.c.host == row["host"]).values(values))
+    return _as_it_is(connection, row["host"])
+
+
+def announce_visibility(connection: Connection, space_id: str) -> None:
+    """The standing routes of a Space change for the gateways when its visibility does. Its row is locked."""
+    standing = select(routes).where(routes.c.space_id == space_id, routes.c.mode.in_(_STANDING))
+    for row in connection.execute(standing.order_by(routes.c.host).with_for_update()).mappings().all():
+        set_mode(connection, row, RouteMode(row["mode"]), now=row["since"])
 
 
 def withdraw(connection: Connection, space_id: str, *, now: float, replica_id: str | None = None) -> bool:

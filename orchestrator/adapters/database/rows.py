@@ -107,7 +107,8 @@ def to_replica(row: RowMapping) -> Replica:
 
 
 def to_route(row: RowMapping) -> Route:
-    return _pick(Route, row, mode=RouteMode(row["mode"]))
+    """The visibility is the Space's; of a Space that is gone nobody may see anything."""
+    return _pick(Route, row, mode=RouteMode(row["mode"]), private=row["visibility"] != "public")
 
 
 def to_gateway(row: RowMapping) -> Gateway:

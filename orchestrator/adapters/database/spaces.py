@@ -23,6 +23,7 @@ from sqlalchemy import (
 )
 
 from orchestrator.adapters.database.part import Part, insert_into, lock_space, new_id
+from orchestrator.adapters.database.routes import announce_visibility
 from orchestrator.adapters.database.rows import (
     plain_json,
     plain_text,
@@ -137,7 +138,10 @@ class Spaces(Part):
     def update_space(self, space_id: str, **fields: Any) -> Space:
         with self._database.write() as connection:
             row = lock_space(connection, space_id)
-            return change_space(connection, row, column_values(row, fields))
+            space = change_space(connection, row, column_values(row, fields))
+            if space.visibility != row["visibility"]:
+                announce_visibility(connection, space_id)
+            return space
 
     def history(self, space_id: str, limit: int = 50) -> Sequence[SpaceEvent]:
         statement = select(events).where(events.c.space_id == space_id).order_by(events.c.id.desc()).limit(limit)

@@ -5,14 +5,25 @@ made at the first use and put in place by a hard link: of two processes that mak
 use it, and a crash never leaves half a key. It must never be replaced: what was sealed with it would be lost.
 """
 
+import hmac
 import os
 import secrets
 import threading
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from cryptography.fernet import Fernet, InvalidToken
 
 from orchestrator.errors import Refused, Unavailable
+
+_SIGNATURES = b"dormouse signatures"
+"""What the key of signatures is derived for: the key of the secrets itself signs nothing."""
+
+
+@dataclass(frozen=True)
+class _Keys:
+    seal: Fernet = field(repr=False)
+    sign: bytes = field(repr=False)
 
 
 class FernetVault:
@@ -20,29 +31,32 @@ class FernetVault:
 
     def __init__(self, key_file: Path) -> None:
         self._key_file = key_file
-        self._fernet: Fernet | None = None
+        self._keys: _Keys | None = None
         self._first_use = threading.Lock()
 
     def seal(self, text: str) -> str:
-        return self._key().encrypt(text.encode()).decode("ascii")
+        return self._key().seal.encrypt(text.encode()).decode("ascii")
 
     def open(self, sealed: str) -> str:
         try:
-            return self._key().decrypt(sealed.encode()).decode()
+            return self._key().seal.decrypt(sealed.encode()).decode()
         except InvalidToken as error:
             raise Unavailable(
                 f"A secret was sealed with another key than that in {self._key_file}: put the old key back, or set "
                 f"the secret anew."
             ) from error
 
-    def _key(self) -> Fernet:
+    def sign(self, message: bytes) -> bytes:
+        return hmac.digest(self._key().sign, message, "sha256")
+
+    def _key(self) -> _Keys:
         with self._first_use:
-            if self._fernet is None:
-                self._fernet = _load(self._key_file)
-            return self._fernet
+            if self._keys is None:
+                self._keys = _load(self._key_file)
+            return self._keys
 
 
-def _load(path: Path) -> Fernet:
+def _load(path: Path) -> _Keys:
     try:
         if not path.exists():
             _create(path)
@@ -51,7 +65,7 @@ def _load(path: Path) -> Fernet:
         reason = (error.strerror or "unknown error").lower()
         raise Refused(f"The key file {path} cannot be used ({reason}): check its owner and permissions.") from error
     try:
-        return Fernet(key)
+        return _Keys(Fernet(key), hmac.digest(key, _SIGNATURES, "sha256"))
     except ValueError as error:
         raise Refused(f"{path} holds no key of Dormouse: restore it from a backup.") from error
 
