@@ -45,7 +45,6 @@ class BuildOrder:
     """Git address; the token is the password."""
     token: str
     """Works for this build only: fetching this repository and reporting."""
-    variables: dict[str, str] = field(default_factory=dict)
     factory: bool = False
 
     def to_message(self) -> dict[str, Any]:

@@ -33,6 +33,11 @@ class _RunFile:
     began: float
     """Time of its first line."""
 
+    @property
+    def replica(self) -> str:
+        """Whose log it is; the rotated part belongs to the same one."""
+        return self.path.name.partition(".")[0]
+
 
 class FileLogs:
     """The port `Logs` on a folder."""
@@ -92,13 +97,29 @@ class FileLogs:
             offset = 0
         return found, cursor
 
-    def tail_run(self, space_id: str, lines: int = 20) -> Sequence[LogLine]:
+    def tail_run(self, space_id: str, lines: int = 20, *, since: float | None = None) -> Sequence[LogLine]:
+        files = self._run_files(space_id)
+        if since is not None:
+            # An earlier replica may write its last lines after the newest has written its first.
+            files = [file for file in files if file.replica == files[-1].replica]
         found: list[LogLine] = []
-        for file in reversed(self._run_files(space_id)):
+        for file in reversed(files):
             found = _tail(file.path, lines - len(found)) + found
             if len(found) >= lines:
                 break
-        return found
+        return found if since is None else [line for line in found if line.at >= since]
+
+    def prune(self, space_id: str, *, keep: int, build_ids: Sequence[str]) -> None:
+        for build_id in build_ids:
+            self._build_path(build_id).unlink(missing_ok=True)
+        newest: dict[str, float] = {}
+        for path in self._run_folder(space_id).glob("*.ndjson*"):
+            with contextlib.suppress(OSError):
+                replica = path.name.partition(".")[0]
+                newest[replica] = max(newest.get(replica, 0.0), path.stat().st_mtime)
+        for replica in sorted(newest, key=lambda name: newest[name], reverse=True)[keep:]:
+            for path in self._run_folder(space_id).glob(f"{replica}.ndjson*"):
+                path.unlink(missing_ok=True)
 
     def delete_space(self, space_id: str, build_ids: Sequence[str]) -> None:
         for build_id in build_ids:

@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
 
 import structlog
 from prometheus_client import Gauge
@@ -11,6 +12,7 @@ from orchestrator.controller.admission import Admission
 from orchestrator.controller.reconcile import Reconciler
 from orchestrator.controller.sight import Sight
 from orchestrator.domain.lifecycle import MOVING
+from orchestrator.domain.names import ReplicaId
 from orchestrator.errors import DormouseError
 from orchestrator.flows.collect_garbage import collect_garbage
 from orchestrator.flows.context import Tools
@@ -39,6 +41,8 @@ class Loops:
         self._admission = Admission(settings.wake_rate_per_s, settings.wake_burst, self._start)
         self._reconciler = Reconciler(tools, runtime, sites, queue, self._sight, self._admission.ask)
         self._waiting: set[str] = set()
+        self._orphans: set[ReplicaId] = set()
+        self._listing = asyncio.Lock()
         self._busy: set[str] = set()
         self._news = asyncio.Event()
         self._slots = asyncio.Semaphore(AT_ONCE)
@@ -95,9 +99,7 @@ class Loops:
             for space_id in [item for item in self._waiting if item not in self._busy]:
                 self._waiting.discard(space_id)
                 self._busy.add(space_id)
-                task = asyncio.create_task(self._one(space_id))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+                self._soon(self._one(space_id))
 
     async def _one(self, space_id: str) -> None:
         try:
@@ -121,6 +123,10 @@ class Loops:
         return moving | {replica.space_id for replica in store.replicas()}
 
     async def _list(self) -> None:
+        async with self._listing:
+            await self._list_once()
+
+    async def _list_once(self) -> None:
         asked_at = time.time()
         try:
             listed = await self._runtime.list()
@@ -132,10 +138,26 @@ class Loops:
         wanted = {replica.id for replica in await asyncio.to_thread(self._tools.store.replicas)}
         stop, forget = self._sight.orphans(wanted)
         for replica_id in stop:
-            log.warning("orphan_stopped", replica=replica_id)
-            await self._runtime.stop(replica_id)
+            if replica_id not in self._orphans:
+                self._orphans.add(replica_id)
+                self._soon(self._stop_orphan(replica_id))
         for replica_id in forget:
             await self._runtime.forget(replica_id)
+
+    async def _stop_orphan(self, replica_id: ReplicaId) -> None:
+        """In the background: a replica may take its time to end, and the others must not wait for it."""
+        log.warning("orphan_stopped", replica=replica_id)
+        try:
+            await self._runtime.stop(replica_id)
+        except DormouseError as error:
+            log.warning("orphan_not_stopped", replica=replica_id, why=str(error))
+        finally:
+            self._orphans.discard(replica_id)
+
+    def _soon(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _housekeep(self) -> None:
         now = time.time()

@@ -29,8 +29,8 @@ ROUNDS_MAX = 6
 """A plan that is carried out leads to another one at once; this bounds how many before others get their turn."""
 WAKES = Histogram(
     "dormouse_wake_seconds",
-    "From the visit that woke a Space to its route",
-    ["sdk"],
+    "Phases of a wake: `line` from the visit to the start of a replica, `start` from there to its route",
+    ["sdk", "phase"],
     buckets=(0.1, 0.25, 0.5, 1, 1.5, 2, 3, 5, 8, 13, 21, 34, 60, 120),
 )
 STARTS = Counter("dormouse_replica_starts_total", "Starts of replicas by outcome", ["outcome"])
@@ -203,5 +203,6 @@ def _replica(view: plan.View, replica_id: ReplicaId) -> Replica:
 
 def _count_start(became: follow_replica.Became, sdk: str) -> None:
     STARTS.labels(became.outcome).inc()
-    if became.outcome == "ready" and became.took_s is not None:
-        WAKES.labels(sdk or "unknown").observe(became.took_s)
+    if became.waited_s is not None and became.started_s is not None:
+        WAKES.labels(sdk or "unknown", "line").observe(became.waited_s)
+        WAKES.labels(sdk or "unknown", "start").observe(became.started_s)

@@ -7,7 +7,9 @@ import structlog
 
 from orchestrator.domain.lifecycle import Event, ImpossibleTransition
 from orchestrator.domain.space import Build, BuildStatus, Problem, Space
+from orchestrator.errors import Unavailable
 from orchestrator.flows.context import Tools
+from orchestrator.ports import signals
 from orchestrator.ports.build_queue import CONTRACT_VERSION, BuildOrder, BuildQueue
 
 log = structlog.get_logger()
@@ -26,21 +28,27 @@ def dispatch_build(tools: Tools, queue: BuildQueue, space: Space, build: Build, 
     token = f"hfb_{secrets.token_urlsafe(32)}"
     if not tools.store.build_sent(build.id, token_hash=token_hash(token), now=now):
         return
-    queue.send(
-        BuildOrder(
-            version=CONTRACT_VERSION,
-            build_id=build.id,
-            space_id=space.id,
-            space=space.full_name,
-            owner_id=hashlib.sha256(space.owner.lower().encode()).hexdigest()[:16],
-            sha=build.sha,
-            repository_url=f"{tools.settings.local_url}/spaces/{space.full_name}",
-            token=token,
-            variables={item.key: item.value for item in tools.store.variables(space.id)},
-            factory=build.factory,
-        )
-    )
+    order = _order(tools, space, build, token)
+    try:
+        queue.send(order)
+    except Unavailable:
+        tools.store.build_not_sent(build.id)
+        raise
     log.info("build_sent", space=space.full_name, build=build.id, sha=build.sha[:8], attempt=build.attempt + 1)
+
+
+def _order(tools: Tools, space: Space, build: Build, token: str) -> BuildOrder:
+    return BuildOrder(
+        version=CONTRACT_VERSION,
+        build_id=build.id,
+        space_id=space.id,
+        space=space.full_name,
+        owner_id=hashlib.sha256(space.owner.lower().encode()).hexdigest()[:16],
+        sha=build.sha,
+        repository_url=f"{tools.settings.local_url}/spaces/{space.full_name}",
+        token=token,
+        factory=build.factory,
+    )
 
 
 def abandon_build(tools: Tools, space: Space, build: Build, *, now: float) -> None:
@@ -52,3 +60,4 @@ def abandon_build(tools: Tools, space: Space, build: Build, *, now: float) -> No
         tools.store.happen(space.id, Event.BUILD_FAILED, now=now, text="build given up", problem=problem)
     except ImpossibleTransition:
         log.info("event_too_late", space=space.full_name, event_name=Event.BUILD_FAILED.value)
+    tools.signals.send_soon(signals.space_channel(space.id), "changed")

@@ -23,7 +23,10 @@ class Became:
     """Outcome for the metrics."""
 
     outcome: str
-    took_s: float | None = None
+    waited_s: float | None = None
+    """From the visit to the start of the replica: the line in front of the runtime."""
+    started_s: float | None = None
+    """From there to its first answer."""
 
 
 def replica_ready(tools: Tools, space: Space, replica: Replica, address: str, *, now: float) -> Became:
@@ -32,13 +35,14 @@ def replica_ready(tools: Tools, space: Space, replica: Replica, address: str, *,
     if route is None:
         return Became("unwanted")
     tools.signals.send_soon(signals.ROUTES)
-    took = now - space.wake_asked_at if space.wake_asked_at else None
+    waited = max(0.0, replica.started_at - space.wake_asked_at) if space.wake_asked_at else None
+    started = now - replica.started_at
     # The count of failures stays as it is: only a replica that lives for STABLE_S has proven itself.
     tools.store.update_space(space.id, wake_asked_at=None, sleep_asked_at=None, good_revision_id=replica.revision_id)
-    tools.store.record_wake(space.id, took_s=took if took is not None else now - replica.started_at, now=now)
+    tools.store.record_wake(space.id, took_s=(waited or 0.0) + started, now=now)
     tools.signals.send_soon(signals.space_channel(space.id), "changed")
-    log.info("replica_ready", space=space.full_name, replica=replica.id, took_s=round(now - replica.started_at, 3))
-    return Became("ready", took)
+    log.info("replica_ready", space=space.full_name, replica=replica.id, took_s=round(started, 3))
+    return Became("ready", waited, started)
 
 
 def start_failed(tools: Tools, space: Space, replica: Replica, reason: str, detail: str, *, now: float) -> Became:

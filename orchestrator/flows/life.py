@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from orchestrator.domain.lifecycle import ERRORS, Event, Stage
-from orchestrator.domain.space import NEVER, RouteMode, Space, Variable
+from orchestrator.domain.space import NEVER, BuildStatus, RouteMode, Space, Variable
 from orchestrator.errors import Conflict, Invalid, Refused
 from orchestrator.flows.context import Tools
 from orchestrator.flows.request_build import request_build
@@ -33,6 +33,9 @@ def pause(tools: Tools, space: Space, *, now: float) -> Space:
     """Stop the Space until its owner restarts it; visits do not wake it. Static Spaces cannot be paused."""
     if space.sdk == "static":
         raise Invalid("A static Space costs nothing while nobody looks, so it cannot be paused. Delete it instead.")
+    for build in tools.store.unfinished_builds():
+        if build.space_id == space.id:  # Its restart builds the newest commit anew.
+            tools.store.build_finished(build.id, BuildStatus.CANCELLED, now=now)
     after = happen(tools, space, Event.PAUSE, now=now, text="paused by its owner")
     _hold_from_now_on(tools, space, now=now)
     return after
@@ -59,9 +62,10 @@ def check_sleep_time(seconds: int) -> None:
         raise Invalid(f"Write a sleep time of 1 to {SLEEP_TIME_S_MAX} seconds, or -1 for never.")
 
 
-def set_sleep_time(tools: Tools, space: Space, seconds: int, *, now: float) -> Space:
-    """Idle seconds until sleep; -1 never."""
-    check_sleep_time(seconds)
+def set_sleep_time(tools: Tools, space: Space, seconds: int | None, *, now: float) -> Space:
+    """Idle seconds until sleep; -1 never; None goes back to the installation's default."""
+    if seconds is not None:
+        check_sleep_time(seconds)
     after = tools.store.update_space(space.id, sleep_time_s=seconds, updated_at=now)
     tell(tools, space.id)
     return after
@@ -96,7 +100,9 @@ def sleep(tools: Tools, space: Space, *, now: float) -> Space:
     if space.stage is Stage.SLEEPING:
         return space
     route = tools.store.route(space.host)
-    if space.sdk == "static" or route is None or route.mode is not RouteMode.SERVE:
+    if space.sdk == "static":
+        raise Conflict("A static Space uses no process; there is nothing to put to sleep.")
+    if route is None or route.mode is not RouteMode.SERVE:
         raise Conflict("Only a running Space can be put to sleep.")
     after = tools.store.update_space(space.id, sleep_asked_at=now)
     tools.store.change_route(space.host, expect=route.generation, mode=RouteMode.DRAIN, now=now)

@@ -10,6 +10,7 @@ from orchestrator.domain.lifecycle import Event, ImpossibleTransition, Stage
 from orchestrator.domain.plan import BUILD_ATTEMPTS
 from orchestrator.domain.space import Build, BuildStatus, Problem, Revision, Space
 from orchestrator.errors import Missing
+from orchestrator.flows.collect_garbage import prune_space
 from orchestrator.flows.context import Tools
 from orchestrator.ports import signals
 from orchestrator.ports.build_queue import BuildResult, Failure
@@ -65,6 +66,7 @@ def _record_image(tools: Tools, space: Space, build: Build, result: BuildResult,
     if not tools.store.build_finished(build.id, BuildStatus.SUCCEEDED, now=now):
         return False
     tools.store.add_revision(revision)
+    prune_space(tools, space.id, now=now)
     fields: dict[str, Any] = {
         "revision_id": revision.id,
         "sdk": result.image.sdk,

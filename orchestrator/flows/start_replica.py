@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from orchestrator.domain.names import ReplicaId
 from orchestrator.domain.space import Replica, ReplicaState, Revision, Space
 from orchestrator.errors import Bug
+from orchestrator.flows.collect_garbage import RUN_LOGS_KEPT
 from orchestrator.flows.context import Tools
 from orchestrator.ports.runtime import ReplicaSpec, Runtime
 
@@ -22,6 +23,7 @@ async def start_replica(tools: Tools, runtime: Runtime, space: Space, *, now: fl
     replica = new_replica(space, now=now)
     if not await asyncio.to_thread(tools.store.add_replica, replica):
         return None
+    await asyncio.to_thread(tools.logs.prune, space.id, keep=RUN_LOGS_KEPT, build_ids=())
     await resume_start(tools, runtime, space, replica)
     return replica
 

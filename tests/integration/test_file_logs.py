@@ -1,6 +1,7 @@
 """The port `Logs` over files, as builds and the runner write them."""
 
 import json
+import os
 from pathlib import Path
 
 from orchestrator.adapters.logs import FileLogs
@@ -72,9 +73,34 @@ def test_tails_and_deletion(tmp_path: Path) -> None:
     assert logs.read_build("b1") == ()
 
 
+def test_a_tail_since_a_start_shows_that_start_alone(tmp_path: Path) -> None:
+    logs, folder = FileLogs(tmp_path), tmp_path / "logs/runs/s1"
+    _write(folder / "r1.ndjson", (10.0, "an earlier life"), (31.0, "Stopped by Dormouse."))
+    assert texts(logs.tail_run("s1", 9, since=20.0)) == ["Stopped by Dormouse."]
+    assert texts(logs.tail_run("s1", 9, since=31.5)) == []
+    _write(folder / "r2.ndjson.1", (22.0, "first"))
+    _write(folder / "r2.ndjson", (30.0, "second"))
+    assert texts(logs.tail_run("s1", 9, since=20.0)) == ["first", "second"]
+    assert texts(logs.tail_run("s1", 9, since=25.0)) == ["second"]
+    assert len(logs.tail_run("s1", 9)) == 4
+
+
 def test_a_file_that_is_no_log_is_shown_as_text(tmp_path: Path) -> None:
     path = tmp_path / "logs/builds/b1.ndjson"
     path.parent.mkdir(parents=True)
     path.write_bytes(b'{"t": 1, "m": "fine"}\n\xff\xfe junk\n[1]\n')
     assert texts(FileLogs(tmp_path).read_build("b1"))[0] == "fine"
     assert len(FileLogs(tmp_path).read_build("b1")) == 3
+
+
+def test_only_the_newest_replicas_keep_their_logs(tmp_path: Path) -> None:
+    logs, folder = FileLogs(tmp_path), tmp_path / "logs" / "runs" / "s1"
+    for number in range(4):
+        for name in (f"r{number}.ndjson", f"r{number}.ndjson.1"):
+            _write(folder / name, (float(number), name))
+            os.utime(folder / name, (number, number))
+    logs.append_build("b1", 0, [(1.0, "a")])
+    logs.prune("s1", keep=2, build_ids=["b1", "unknown"])
+    assert {path.name.partition(".")[0] for path in folder.iterdir()} == {"r2", "r3"}
+    assert logs.read_build("b1") == ()
+    logs.prune("never ran".replace(" ", "-"), keep=2, build_ids=[])

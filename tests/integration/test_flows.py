@@ -9,9 +9,9 @@ from builder.contract import BuildResult, Failure, Image
 from orchestrator.controller.sight import Sight
 from orchestrator.domain.lifecycle import Stage
 from orchestrator.domain.names import CommitSha
-from orchestrator.domain.space import RouteMode, Space, Variable
-from orchestrator.errors import Conflict, Invalid
-from orchestrator.flows import life
+from orchestrator.domain.space import BuildStatus, RouteMode, Space, Variable
+from orchestrator.errors import Conflict, Invalid, Unavailable
+from orchestrator.flows import collect_garbage, life
 from orchestrator.flows.record_build import record_build
 from orchestrator.flows.request_build import request_build
 from orchestrator.flows.status import status
@@ -231,3 +231,38 @@ async def _fall_asleep(world: World, space: Space) -> None:
     assert (await world.turn(space)).stage is Stage.SLEEPING
     world.ack()
     await world.turn(space)
+
+
+async def test_a_broker_that_is_away_costs_no_time(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    space = world.new()
+    request_build(world.tools, space, SHA, now=time.time(), text="commit")
+
+    def away(order: object) -> None:
+        raise Unavailable("The broker does not answer.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world.queue, "send", away)
+        await world.turn(space)
+    assert world.queue.orders == []
+    await world.turn(space)
+    assert len(world.queue.orders) == 1
+
+
+async def test_a_pause_ends_the_build_under_way(world: World) -> None:
+    space = world.new()
+    request_build(world.tools, space, SHA, now=time.time(), text="commit")
+    life.pause(world.tools, world.look(space), now=time.time())
+    assert [build.status for build in world.store.builds(space.id)] == [BuildStatus.CANCELLED]
+    assert world.store.unfinished_builds() == []
+
+
+async def test_snapshots_of_forgotten_revisions_are_removed(world: World) -> None:
+    space = await world.run(world.new())
+    root = world.tools.settings.data / "snapshots" / space.id
+    for name in ("x", "forgotten", ".under-way"):
+        (root / name).mkdir(parents=True)
+        (root / name / "app.py").touch()
+    collect_garbage.prune_space(world.tools, space.id, now=time.time())
+    assert len(list(root.iterdir())) == 3, "young ones may belong to a build that is not recorded yet"
+    collect_garbage.prune_space(world.tools, space.id, now=time.time() + 2 * collect_garbage.KEEP_S)
+    assert sorted(path.name for path in root.iterdir()) == [".under-way", "x"]

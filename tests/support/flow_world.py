@@ -8,6 +8,7 @@ from typing import Any
 
 from builder.contract import BuildOrder, BuildResult, Image
 from orchestrator.adapters.database import SqlStore, migrate, open_store
+from orchestrator.adapters.logs import FileLogs
 from orchestrator.controller.reconcile import Reconciler
 from orchestrator.controller.sight import Sight
 from orchestrator.domain.lifecycle import Stage
@@ -99,7 +100,7 @@ class World:
         self.sight.listed([], time.time())
         self.tools: Any = SimpleNamespace(
             settings=Settings(data=folder), store=self.store, repositories=Repositories(), vault=Vault(),
-            signals=Silence(), logs=SimpleNamespace(delete_space=lambda *_: None),
+            signals=Silence(), logs=FileLogs(folder),
         )  # fmt: skip
         self.asked: list[Ask] = []
         self.reconciler = Reconciler(self.tools, self.runtime, self.sites, self.queue, self.sight, self.asked.append)

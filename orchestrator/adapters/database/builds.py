@@ -83,7 +83,12 @@ class Builds(Part):
             oldest_kept = connection.scalar(mine.offset(keep - 1).limit(1))
             if oldest_kept is None:
                 return ()
-            old = (builds.c.space_id == space_id, builds.c.number < oldest_kept, ~UNFINISHED, builds.c.id.not_in(named))
+            old = (
+                builds.c.space_id == space_id,
+                builds.c.number < oldest_kept,
+                builds.c.finished_at.is_not(None),
+                builds.c.id.not_in(named),
+            )
             return [BuildId(found) for found in connection.scalars(delete(builds).where(*old).returning(builds.c.id))]
 
     def build_by_token(self, token_hash: str) -> Build | None:

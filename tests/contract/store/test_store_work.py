@@ -256,3 +256,29 @@ def test_values(store):
     store.set_value("samples", "1")
     store.set_value("samples", "2")
     assert store.get_value("samples") == "2"
+
+
+def test_a_build_that_the_broker_did_not_take_is_sent_again_at_once(world):
+    store, space = world.store, world.space()
+    build = store.request_build(space.id, SHA, factory=False, now=1.0)
+    assert store.build_sent(build.id, token_hash="one", now=2.0)
+    store.build_not_sent(build.id)
+    found = store.build(build.id)
+    assert found is not None
+    assert found.sent_at is None
+    assert store.build_by_token("one") is None, "the token of an order that nobody has opens nothing"
+
+
+def test_old_builds_are_forgotten_but_not_those_of_kept_revisions(world):
+    store, space = world.store, world.space()
+    made = []
+    for number in range(5):
+        build = store.request_build(space.id, SHA, factory=False, now=float(number))
+        store.build_finished(build.id, BuildStatus.FAILED, now=float(number))
+        made.append(build.id)
+    store.add_revision(
+        Revision(id="r", space_id=space.id, sha=SHA, title="", created_at=1.0, build_id=made[0], image={})
+    )
+    assert set(store.forget_old_builds(space.id, keep=2)) == {made[1], made[2]}
+    assert [build.id for build in store.builds(space.id)] == [made[4], made[3], made[0]]
+    assert list(store.forget_old_builds(space.id, keep=2)) == []
