@@ -1,8 +1,9 @@
 """Signing in and out: a token is exchanged for a session cookie.
 
-The cookie is host-only (Spaces never get it), HttpOnly and SameSite=Lax; the database has only its hash. Wrong tries
-are slowed down and, per client address, counted; tokens cannot be guessed, but the log of a site that lets anybody try
-without end is of no use either.
+The cookie is host-only (Spaces never get it), HttpOnly and SameSite=Lax; the database has only its hash, and which
+token it was made with, because a session ends with its token. Wrong tries are slowed down and, per client address,
+counted; tokens cannot be guessed, but the log of a site that lets anybody try without end is of no use either. A token
+that is right is never refused for that: many share an address, and one of them must not lock out the others.
 """
 
 import asyncio
@@ -14,7 +15,8 @@ from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse, Response
 
-from orchestrator.errors import Unauthenticated
+from orchestrator.domain.space import User
+from orchestrator.errors import Missing, Unauthenticated
 from orchestrator.flows.dispatch_build import token_hash
 from orchestrator.web.auth import SESSION_COOKIE, SESSION_LABEL, SESSION_S, session_of
 from orchestrator.web.context import Context, context_of
@@ -26,7 +28,11 @@ router = APIRouter()
 
 TRIES_MAX = 10
 TRIES_PERIOD_S = 60.0
+SESSIONS_MAX = 50
+"""Of one person; whoever signs in once more ends the oldest."""
 WRONG_DELAY_S = 0.3
+SPACES_NAME_FOR_US = "dormouse.internal"
+"""The name under which Spaces reach us, and nobody else."""
 _ADDRESSES_MAX = 10_000
 
 
@@ -55,12 +61,12 @@ class Tries:
 @router.post("/login")
 async def sign_in(request: Request) -> Response:
     """Form fields `token` and `next` (a path of ours). Goes to `next`, or shows the form again with the reason."""
-    context, tries, address = context_of(request), _tries(request), client_address(request)
-    tries.check(address, context.clock())
+    context, tries, address = context_of(request), _tries(request), client_key(request)
     form = await request.form(max_files=0, max_fields=20)
     token, target = _text(form.get("token")).strip(), safe_target(_text(form.get("next")))
     session = await run_in_threadpool(_open_session, context, token)
     if session is None:
+        tries.check(address, context.clock())
         tries.wrong(address, context.clock())
         log.info("sign_in_refused", address=address)
         await asyncio.sleep(WRONG_DELAY_S)
@@ -93,21 +99,32 @@ def _open_session(context: Context, token: str) -> str | None:
         found = context.store.find_token(token_hash(token), now) if 0 < len(token) <= 500 else None
     except UnicodeEncodeError:
         return None
-    if found is None or found[0].label == SESSION_LABEL:
+    if found is None or found[0].is_session:
         return None
     token_row, user = found
     session = secrets.token_urlsafe(32)
     ends = min(now + SESSION_S, token_row.expires_at or now + SESSION_S)
-    context.store.add_token(
-        user.id, token_hash=token_hash(session), label=SESSION_LABEL, role=token_row.role, now=now, expires_at=ends
-    )
+    try:
+        context.store.add_token(
+            user.id, token_hash=token_hash(session), label=SESSION_LABEL, role=token_row.role, now=now,
+            expires_at=ends, parent_id=token_row.id,
+        )  # fmt: skip
+    except Missing:
+        return None  # The token was revoked at this very moment.
+    _end_oldest(context, user)
     log.info("signed_in", user=user.name)
     return session
 
 
+def _end_oldest(context: Context, user: User) -> None:
+    sessions = [row for row in context.store.list_tokens(user.id) if row.is_session]
+    for row in sessions[:-SESSIONS_MAX]:
+        context.store.revoke_token(user.id, row.id)
+
+
 def _close_session(context: Context, session: str) -> None:
     found = context.store.find_token(token_hash(session), context.clock()) if session else None
-    if found is not None and found[0].label == SESSION_LABEL:
+    if found is not None and found[0].is_session:
         context.store.revoke_token(found[1].id, found[0].id)
 
 
@@ -121,6 +138,14 @@ def client_address(request: Request) -> str:
     """The visitor's address as our gateway saw it: the last one it added."""
     forwarded = request.headers.get("x-forwarded-for", "").rpartition(",")[2].strip()
     return (forwarded or (request.client.host if request.client else ""))[:60] or "unknown"
+
+
+def client_key(request: Request) -> str:
+    """Under what a stranger is counted. Spaces come from this machine's own address: their name for us tells them from
+    the people who sit at it."""
+    host = request.headers.get("host", "").rpartition("@")[2].partition(":")[0].rstrip(".").lower()
+    from_space = host == SPACES_NAME_FOR_US or host.endswith("." + SPACES_NAME_FOR_US)
+    return f"space {client_address(request)}" if from_space else client_address(request)
 
 
 def _tries(request: Request) -> Tries:

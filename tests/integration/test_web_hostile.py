@@ -1,8 +1,10 @@
 """Sessions, forged forms, and requests that no client of ours would send: nothing may break the server."""
 
 import asyncio
+import base64
 import json
 import string
+import time
 from pathlib import Path
 
 import httpx
@@ -10,8 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orchestrator.flows.dispatch_build import token_hash
 from orchestrator.web.app import create_app
 from orchestrator.web.auth import SESSION_COOKIE
+from orchestrator.web.sessions import SESSIONS_MAX
 from tests.support.web_world import WebWorld, make_context
 
 HOST = "localhost:7878"
@@ -90,6 +94,65 @@ def test_wrong_tokens_are_explained_and_limited_per_address(world: WebWorld, bro
     tries = [attempt("10.0.0.1").status_code for _ in range(10)]
     assert tries[-1] == 429
     assert attempt("10.0.0.2").status_code == 401
+
+
+def test_nobody_locks_others_of_the_same_address_out(world: WebWorld, browser: Browser) -> None:
+    def attempt(token: str, host: str = HOST) -> httpx.Response:
+        headers = {"host": host, "origin": f"http://{host}", "x-forwarded-for": "10.0.0.9"}
+        return browser.ask("POST", "/login", data={"token": token}, headers=headers)
+
+    for _ in range(11):
+        last = attempt("hf_wrong", "dormouse.internal:7878")
+    assert last.status_code == 429
+    # What Spaces do is counted apart, and a token that is right is never refused.
+    assert attempt("hf_wrong").status_code == 401
+    assert attempt(world.tokens["ann"], "dormouse.internal:7878").status_code == 303
+
+
+def test_a_session_ends_with_its_token(world: WebWorld, browser: Browser) -> None:
+    world.tokens["brief"] = world.token("bob", role="write")
+    browser.sign_in(world, "brief")
+    mine = {"authorization": f"Bearer {world.tokens['bob']}"}
+    session = browser.client.cookies[SESSION_COOKIE]
+    assert browser.ask("GET", "/api/whoami-v2").json()["name"] == "bob"
+    user = world.context.store.find_user("bob")
+    assert user is not None
+    row = world.context.store.find_token(token_hash(world.tokens["brief"]), time.time())
+    assert row is not None
+    revoked = browser.ask("DELETE", "/api/settings/tokens", json={"id": row[0].id}, headers=mine)
+    assert revoked.status_code == 200
+    browser.client.cookies.set(SESSION_COOKIE, session)
+    assert browser.ask("GET", "/api/whoami-v2").status_code == 401
+    assert not any(token.is_session for token in world.context.store.list_tokens(user.id))
+
+
+def test_what_the_cookie_holds_is_no_token(world: WebWorld, browser: Browser) -> None:
+    browser.sign_in(world, "ann")
+    session = browser.client.cookies[SESSION_COOKIE]
+    basic = base64.b64encode(f"ann:{session}".encode()).decode()
+    browser.client.cookies.clear()
+    for header in (f"Bearer {session}", f"Basic {basic}"):
+        for path in ("/api/whoami-v2", "/spaces/ann/app/info/refs?service=git-upload-pack"):
+            assert browser.ask("GET", path, headers={"authorization": header}).status_code == 401
+    # And nobody signs in with it anew.
+    assert browser.ask("POST", "/login", data={"token": session}, headers=OURS).status_code == 401
+
+
+def test_a_person_has_so_many_sessions_and_signs_them_out_one_by_one(world: WebWorld, browser: Browser) -> None:
+    store, user = world.context.store, world.context.store.find_user("ann")
+    assert user is not None
+    for _ in range(SESSIONS_MAX + 2):
+        browser.client.cookies.clear()
+        browser.sign_in(world, "ann")
+    sessions = [token for token in store.list_tokens(user.id) if token.is_session]
+    assert len(sessions) == SESSIONS_MAX
+    page = browser.ask("GET", "/settings/tokens", headers={"accept": "text/html"}).text
+    assert page.count("(this browser)") == 1
+    assert all(token.id in page for token in sessions)
+    headers = {**OURS, "x-csrf-token": browser.csrf()}
+    answer = browser.ask("DELETE", "/api/settings/tokens", json={"id": sessions[-1].id}, headers=headers)
+    assert answer.status_code == 200
+    assert browser.ask("GET", "/api/whoami-v2").status_code == 401
 
 
 @pytest.mark.parametrize("target", ["//evil.example", "https://evil.example", "/\\evil.example", "/a\\b", "x", ""])

@@ -50,7 +50,7 @@ def delete_user(request: Request, tools: Tools, user: str) -> Json:
 @users.get("/{user}/tokens")
 def list_tokens(request: Request, tools: Tools, user: str) -> Json:
     found = _self_or_admin(request, tools, user)
-    return Json([views.token(row) for row in tools.store.list_tokens(found.id) if row.label != auth.SESSION_LABEL])
+    return Json([views.token(row) for row in tools.store.list_tokens(found.id) if not row.is_session])
 
 
 @users.post("/{user}/tokens")
@@ -103,7 +103,7 @@ def _issue(tools: Context, user: User, body: dict[str, Any]) -> Json:
     days = whole(body, "expiresInDays")
     if days is not None and not 1 <= days <= 3650:
         raise Invalid("`expiresInDays` must be 1 to 3650.")
-    if sum(row.label != auth.SESSION_LABEL for row in tools.store.list_tokens(user.id)) >= _TOKENS_MAX:
+    if sum(not row.is_session for row in tools.store.list_tokens(user.id)) >= _TOKENS_MAX:
         raise Invalid(f"{user.name} has {_TOKENS_MAX} tokens already; revoke one first.")
     expires_at = tools.clock() + days * 86400 if days else None
     row, secret = auth.issue_token(tools, user, label=label, role=role, expires_at=expires_at)

@@ -116,9 +116,15 @@ def settings_door() -> RedirectResponse:
 @router.get("/settings/tokens")
 def tokens_page(request: Request) -> HTMLResponse:
     user = need_user(request)
-    tokens = context_of(request).store.list_tokens(user.id)
-    rows = present_admin.token_rows(tokens, session_label=auth.SESSION_LABEL, now=context_of(request).clock())
-    page = TokensPage(shell=shell(request, "Access tokens", "tokens"), tokens=rows, base=base_url(request))
+    tokens, moment = context_of(request).store.list_tokens(user.id), context_of(request).clock()
+    caller = auth.identify(request)
+    current = caller.token.id if caller and caller.token else ""
+    page = TokensPage(
+        shell=shell(request, "Access tokens", "tokens"),
+        tokens=present_admin.token_rows(tokens, now=moment),
+        sessions=present_admin.session_rows(tokens, current=current, now=moment),
+        base=base_url(request),
+    )
     return render(request, "tokens.html", page)
 
 

@@ -16,13 +16,13 @@ from orchestrator.web.ui.view_models_admin import (
     FeatureRow,
     GatewayRow,
     QueueRow,
+    SessionRow,
     StageCount,
     TokenRow,
     UserRow,
 )
 
 SLEEP_CHOICES = ((300, "5 minutes"), (3600, "1 hour"), (8 * 3600, "8 hours"), (48 * 3600, "48 hours"), (NEVER, "Never"))
-_SESSION = "A browser that is signed in"
 _ON = re.compile(r"on\b", re.IGNORECASE)
 _OFF = re.compile(r"(off|not available)\b", re.IGNORECASE)
 _ON_OR_OFF = re.compile(r"(on|off)\b[\s:,.;]*", re.IGNORECASE)
@@ -31,6 +31,11 @@ _LEVELS = {"full": ("Full", "ok"), "reduced": ("Reduced", "busy"), "none": ("Non
 
 def sleep_words(seconds: int) -> str:
     return "never" if seconds == NEVER else f"after {text.duration(seconds)} without a visitor"
+
+
+def sleep_default(settings: Settings) -> str:
+    """The installation's sleep time, as short as a choice shows it."""
+    return "never" if settings.sleep_time_s == NEVER else text.duration(settings.sleep_time_s)
 
 
 def sleep_choices(space: Space) -> tuple[Choice, ...]:
@@ -60,18 +65,41 @@ def variable_rows(variables: Sequence[Variable], *, secret: bool, now: float) ->
     )
 
 
-def token_rows(tokens: Sequence[Token], *, session_label: str, now: float) -> tuple[TokenRow, ...]:
+def token_rows(tokens: Sequence[Token], *, now: float) -> tuple[TokenRow, ...]:
     return tuple(
         TokenRow(
             id=token.id,
-            label=_SESSION if token.label == session_label else text.tidy(token.label) or "(no name)",
+            label=_label(token),
             role=token.role,
             created=text.moment(token.created_at, now),
             used=text.maybe_moment(token.last_used_at, now),
             expires=text.maybe_moment(token.expires_at, now),
         )
         for token in sorted(tokens, key=lambda token: -token.created_at)
+        if not token.is_session
     )
+
+
+def session_rows(tokens: Sequence[Token], *, current: str, now: float) -> tuple[SessionRow, ...]:
+    """The browsers that are signed in; `current` is the id of the one that asks."""
+    labels = {token.id: _label(token) for token in tokens}
+    return tuple(
+        SessionRow(
+            id=token.id,
+            since=text.moment(token.created_at, now),
+            token=labels.get(token.parent_id or "", "a token that is gone"),
+            role=token.role,
+            used=text.maybe_moment(token.last_used_at, now),
+            expires=text.maybe_moment(token.expires_at, now),
+            is_this=token.id == current,
+        )
+        for token in sorted(tokens, key=lambda token: -token.created_at)
+        if token.is_session
+    )
+
+
+def _label(token: Token) -> str:
+    return text.tidy(token.label) or "(no name)"
 
 
 def isolation_badge(isolation: Isolation | None) -> Badge:

@@ -18,9 +18,25 @@ class TokenRow:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SessionRow:
+    """A browser that is signed in."""
+
+    id: str
+    since: Moment
+    token: str
+    """Label of the token that it signed in with."""
+    role: str
+    used: Moment | None
+    expires: Moment | None
+    is_this: bool
+    """Whether it is the one that looks at the page."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class TokensPage:
     shell: Shell
     tokens: Sequence[TokenRow]
+    sessions: Sequence[SessionRow]
     base: str
 
 

@@ -115,8 +115,10 @@ class World:
     def find_token(self, hashed: str, now: float) -> tuple[Token, User] | None:
         for text, user in {**TOKENS, **self.extra_tokens}.items():
             if token_hash(text) == hashed:
-                label = auth.SESSION_LABEL if text.startswith("session") else "laptop"
-                return Token(id=f"t-{text}", user_id=user.id, label=label, role="write", created_at=NOW), user
+                parent = "t1" if text.startswith("session") else None
+                label = auth.SESSION_LABEL if parent else "laptop"
+                fields = {"label": label, "role": "write", "created_at": NOW, "parent_id": parent}
+                return Token(id=f"t-{text}", user_id=user.id, **fields), user  # type: ignore[arg-type]
         return None
 
     def add_token(self, user_id: UserId, *, token_hash: str, label: str, role: str, now: float, **_: Any) -> Token:
@@ -125,7 +127,15 @@ class World:
     def list_tokens(self, user_id: UserId) -> Sequence[Token]:
         return [
             Token(id="t1", user_id=user_id, label="laptop", role="write", created_at=NOW - 9e5, last_used_at=NOW - 90),
-            Token(id="t2", user_id=user_id, label="session", role="write", created_at=NOW - 60, expires_at=NOW + 1e6),
+            Token(
+                id="t-session",
+                user_id=user_id,
+                label="session",
+                role="write",
+                created_at=NOW - 60,
+                expires_at=NOW + 1e6,
+                parent_id="t1",
+            ),
         ]
 
     def list_users(self) -> Sequence[User]:
@@ -230,7 +240,7 @@ class World:
         lines = [LogLine(NOW - 10, line) for line in self.run_lines[start : start + limit]]
         return lines, str(start + len(lines))
 
-    def tail_run(self, space_id: str, lines: int = 20) -> Sequence[LogLine]:
+    def tail_run(self, space_id: str, lines: int = 20, *, since: float | None = None) -> Sequence[LogLine]:
         return [LogLine(NOW - 10, line) for line in self.run_lines[-lines:]]
 
     # --- repositories -------------------------------------------------------------------------------------------
