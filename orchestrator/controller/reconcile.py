@@ -14,7 +14,7 @@ from orchestrator.domain.idle import IdlePolicy
 from orchestrator.domain.lifecycle import Stage
 from orchestrator.domain.names import ReplicaId
 from orchestrator.domain.space import Replica, ReplicaState
-from orchestrator.domain.waking import Ask
+from orchestrator.domain.waking import Ask, ask_of
 from orchestrator.errors import DormouseError
 from orchestrator.flows import collect_garbage, dispatch_build, fall_asleep, follow_replica, start_replica
 from orchestrator.flows.context import Tools
@@ -104,10 +104,7 @@ class Reconciler:
     async def _carry_out(self, view: plan.View, action: plan.Action) -> None:
         match action:
             case plan.StartReplica():
-                space = view.space
-                asked = space.wake_asked_at or space.stage_since
-                visitor = space.wake_asked_at is not None
-                self.ask(Ask(space_id=space.id, owner=space.owner, asked_at=asked, visitor=visitor))
+                self.ask(ask_of(view.space))
             case plan.ResumeStart(replica_id):
                 replica = _replica(view, replica_id)
                 await start_replica.resume_start(self.tools, self.runtime, view.space, replica)

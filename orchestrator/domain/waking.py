@@ -7,6 +7,8 @@ visitors' wakes go before starts that follow a build: a storm of one owner does 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from orchestrator.domain.space import Space
+
 
 @dataclass(frozen=True, kw_only=True)
 class Ask:
@@ -17,6 +19,12 @@ class Ask:
     asked_at: float
     visitor: bool
     """Somebody waits for the page, as against a start after a build."""
+
+
+def ask_of(space: Space) -> Ask:
+    """What a Space that is about to start asks for."""
+    visitor = space.wake_asked_at is not None
+    return Ask(space_id=space.id, owner=space.owner, asked_at=space.wake_asked_at or space.stage_since, visitor=visitor)
 
 
 @dataclass(frozen=True, kw_only=True)

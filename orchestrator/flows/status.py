@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from orchestrator.domain.lifecycle import Stage, plain
-from orchestrator.domain.space import Build, BuildStatus, Replica, ReplicaState, RouteMode, Space
-from orchestrator.domain.waking import estimate_s
+from orchestrator.domain.space import BuildStatus, Replica, ReplicaState, RouteMode, Space
+from orchestrator.domain.waking import ask_of, estimate_s, line_up
 from orchestrator.flows.context import Tools
 
 
@@ -34,11 +34,13 @@ _PLAIN_WORDS = {
     Stage.SLEEPING: ("asleep", "The next visit wakes it."),
     Stage.PAUSED: ("paused", "Only its owner can restart it."),
     Stage.NO_APP_FILE: ("no app file", "Push an app to start it."),
-    Stage.CONFIG_ERROR: ("configuration error", "Mend what is named below and push again."),
+    Stage.CONFIG_ERROR: ("configuration error", "Mend what the message names and push again."),
     Stage.BUILD_ERROR: ("build error", "Read the build log, mend the app and push again."),
     Stage.RUNTIME_ERROR: ("runtime error", "Read the log, mend the app and push again, or restart it."),
     Stage.DELETING: ("being deleted", "Nothing is left to do."),
 }
+_LINE_S = 1.0
+"""A start that was admitted at once takes no longer to be recorded; past it, it waits in line."""
 _BUILD_DETAIL = {
     "fetch": "Copying the commit to the worker.",
     "detect": "Finding out what kind of app it is.",
@@ -55,11 +57,11 @@ def status(tools: Tools, space: Space, *, now: float) -> Status:
     serving = route is not None and route.mode is not RouteMode.GONE
     message = str(space.problem) if space.problem else ""
     if plain(space.stage) is Stage.BUILDING:
-        phase, since, detail, place = _building(tools.store.unfinished_builds(), space)
+        phase, since, detail, place = _building(tools, space, now=now)
         eta = None
     elif plain(space.stage) is Stage.APP_STARTING:
-        phase, since, detail = _starting(space, tools.store.replicas(space.id))
-        eta, place = estimate_s(tools.store.recent_wakes(space.id)), None
+        phase, since, detail = _starting(space, tools.store.replicas(space.id), now=now)
+        eta, place = estimate_s(tools.store.recent_wakes(space.id)), _place_in_line(tools, space, now=now)
     else:
         (phase, detail), since, place = _PLAIN_WORDS[space.stage], space.stage_since, None
         eta = estimate_s(tools.store.recent_wakes(space.id)) if space.stage is Stage.SLEEPING else None
@@ -77,9 +79,14 @@ def status(tools: Tools, space: Space, *, now: float) -> Status:
     )
 
 
-def _building(unfinished: Sequence[Build], space: Space) -> tuple[str, float, str, int | None]:
+def _building(tools: Tools, space: Space, *, now: float) -> tuple[str, float, str, int | None]:
+    unfinished = tools.store.unfinished_builds()
     mine = next((build for build in unfinished if build.space_id == space.id), None)
     if mine is None:
+        newest = next(iter(tools.store.builds(space.id, limit=1)), None)
+        if newest is not None and (newest.finished_at or 0) >= space.stage_since:
+            # The build's row ends a moment before the Space's stage does.
+            return "report", newest.finished_at or now, _BUILD_DETAIL["report"], None
         return "queued", space.stage_since, "The build is about to be queued.", None
     if mine.status is BuildStatus.QUEUED:
         ahead = sum(1 for b in unfinished if b.status is BuildStatus.QUEUED and b.created_at < mine.created_at)
@@ -92,11 +99,26 @@ def _building(unfinished: Sequence[Build], space: Space) -> tuple[str, float, st
     return current.name, current.started_at, detail, None
 
 
-def _starting(space: Space, replicas: Sequence[Replica]) -> tuple[str, float, str]:
+def _place_in_line(tools: Tools, space: Space, *, now: float) -> int | None:
+    """Place among the Spaces that wait to be admitted to a start; None where nobody else waits."""
+    begun = {replica.space_id for replica in tools.store.replicas() if replica.state is ReplicaState.STARTING}
+    waiting = [
+        ask_of(other)
+        for other in tools.store.spaces_in((Stage.APP_STARTING, Stage.RUNNING_APP_STARTING))
+        if other.id not in begun and other.start_not_before <= now
+    ]
+    order = [ask.space_id for ask in line_up(waiting)]
+    return order.index(space.id) + 1 if len(order) > 1 and space.id in order else None
+
+
+def _starting(space: Space, replicas: Sequence[Replica], *, now: float) -> tuple[str, float, str]:
     starting = next((r for r in replicas if r.state is ReplicaState.STARTING), None)
     if starting is not None:
         return "starting", starting.started_at, "The app is starting; it opens as soon as it answers."
     if space.start_failures:
         detail = f"It ended {space.start_failures} times in a row; the next start comes after a short pause."
         return "waiting to start again", space.stage_since, detail
+    asked_at = max(space.stage_since, space.wake_asked_at or 0.0)
+    if now - asked_at < _LINE_S:
+        return "starting", asked_at, "The app is about to start."
     return "waiting for a place", space.stage_since, "Starts are admitted one after the other; it is in line."

@@ -266,3 +266,15 @@ async def test_snapshots_of_forgotten_revisions_are_removed(world: World) -> Non
     assert len(list(root.iterdir())) == 3, "young ones may belong to a build that is not recorded yet"
     collect_garbage.prune_space(world.tools, space.id, now=time.time() + 2 * collect_garbage.KEEP_S)
     assert sorted(path.name for path in root.iterdir()) == [".under-way", "x"]
+
+
+async def test_who_waits_for_a_start_knows_the_place_in_line(world: World) -> None:
+    spaces = [world.new(f"app{number}") for number in range(3)]
+    for space in spaces:
+        request_build(world.tools, space, SHA, now=time.time(), text="commit")
+        world.built(space)
+    told = [status(world.tools, world.look(space), now=time.time()) for space in spaces]
+    assert [one.place for one in told] == [1, 2, 3]
+    await world.turn(spaces[0])
+    told = [status(world.tools, world.look(space), now=time.time()) for space in spaces]
+    assert [one.place for one in told] == [None, 1, 2]
