@@ -1,9 +1,11 @@
 """Every setting, read from the environment once, typed and checked together.
 
 Nothing else reads settings from `os.environ`. Durations carry their unit in the name. `load()` reports every problem
-at once.
+at once, and `unknown()` the variables that no part of Dormouse reads, which are most often misspelled.
 """
 
+import difflib
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -73,6 +75,8 @@ class Settings:
     """Largest sum of file sizes of one revision."""
     snapshot_files_max: int = 50_000
     """Largest number of files of one revision."""
+    source_bytes_max: int = 8 << 30
+    """Disk that source builds of one owner may take, their cache included; a single file may take half of it."""
     wheels: str = ""
     """Extra folder of wheels (find-links) offered to resolution; empty means none."""
     python_downloads: bool = True
@@ -85,7 +89,7 @@ class Settings:
     files_max: int = 4096
     """Open files of one process of a replica."""
     disk_mb: int = 1024
-    """Size of the writable layer (working folder, home, /tmp) of one replica; it is held in memory."""
+    """Size of /tmp and of the home folder of one replica, each; they and the working folder are held in its memory."""
     egress: str = "proxy"
     """Way out of a Space: proxy (filtered HTTP and HTTPS), none, or host (unfiltered, shares the network)."""
     egress_allow: str = ""
@@ -133,13 +137,23 @@ def _parse(kind: object, text: str) -> object:
         if text.lower() in _TRUE | _FALSE:
             return text.lower() in _TRUE
         raise ValueError("write 1 or 0")
-    if kind is int:
-        return int(text)
-    if kind is float:
-        return float(text)
+    if kind is int or kind is float:
+        return _number(kind, text)
     if kind is Path:
         return Path(text).expanduser().absolute()
     return text
+
+
+def _number(kind: object, text: str) -> float:
+    try:
+        if kind is int:
+            return int(text)
+        number = float(text)
+    except ValueError:
+        raise ValueError("write a whole number" if kind is int else "write a number") from None
+    if not math.isfinite(number):
+        raise ValueError("write a number")
+    return number
 
 
 _CHOICES = {
@@ -174,3 +188,22 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
     if problems:
         raise Invalid("These settings cannot be used:\n  " + "\n  ".join(problems))
     return settings
+
+
+_READ_ELSEWHERE = frozenset(("DORMOUSE_URL", "DORMOUSE_TOKEN", "DORMOUSE_RUN", "DORMOUSE_GOLDEN"))
+"""Variables of the command line, of git's hooks and of the tests."""
+
+
+def unknown(environ: Mapping[str, str]) -> list[str]:
+    """A line for each DORMOUSE_ variable that nothing reads, naming the one that was probably meant."""
+    known = [f"DORMOUSE_{item.name.upper()}" for item in fields(Settings)]
+    lines = []
+    for name in sorted(environ):
+        if not name.startswith("DORMOUSE_") or name.startswith("DORMOUSE_TEST_") or name in _READ_ELSEWHERE:
+            continue
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.75)
+            lines.append(
+                f"{name} is no setting" + (f": perhaps {near[0]} was meant." if near else " and has no effect.")
+            )
+    return lines

@@ -67,11 +67,11 @@ def choose(url: str, token: str, environ: Mapping[str, str]) -> Hub:
     given_url = url or environ.get("DORMOUSE_URL") or environ.get("HF_ENDPOINT") or ""
     given_token = token or environ.get("DORMOUSE_TOKEN") or ""
     chosen = settings.load(environ)
-    if not given_url:
+    if not given_url and given_token:
         chosen = local.as_running(chosen)
-        return Hub(chosen.local_url, given_token or local.local_token(chosen))
-    if not given_token and is_own(given_url, local.as_running(chosen)):
-        return Hub(given_url, local.local_token(chosen))
+        return Hub(chosen.local_url, given_token, public_url=chosen.public_url)
+    if not given_token and (not given_url or is_own(given_url, local.as_running(chosen))):
+        return local.local_hub(chosen, url=given_url)
     return Hub(given_url, given_token or environ.get("HF_TOKEN", ""))
 
 

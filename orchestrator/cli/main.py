@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from orchestrator import __version__
-from orchestrator.cli import push, spaces, users
+from orchestrator.cli import life, push, spaces, users, variables
 from orchestrator.cli.common import ending
 
 app = typer.Typer(
@@ -19,9 +19,14 @@ app = typer.Typer(
 app.command("push")(push.push)
 app.command("ls")(spaces.ls)
 app.command("logs")(spaces.logs)
-app.command("sleep")(spaces.sleep)
-app.command("wake")(spaces.wake)
 app.command("open")(spaces.open_space)
+app.command("sleep")(life.sleep)
+app.command("wake")(life.wake)
+app.command("restart")(life.restart)
+app.command("pause")(life.pause)
+app.command("rm")(life.remove)
+app.command("vars")(variables.variables)
+app.command("secrets")(variables.secrets)
 app.add_typer(users.app, name="users")
 
 
@@ -37,7 +42,7 @@ def up() -> None:
 
 @app.command()
 def doctor(*, as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False) -> None:
-    """Look at this machine and installation: what is there, what is missing, what that means."""
+    """Say what this machine has, what is missing, and what that means."""
     from orchestrator.cli import doctor as checkup
 
     with ending():

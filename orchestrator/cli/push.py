@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli.common import Token, Url, connected, err
+from orchestrator.client.hub import Hub
 from orchestrator.errors import Invalid
 
 
@@ -21,9 +22,10 @@ def push(
     url: Url = "",
     token: Token = "",
 ) -> None:
-    """Publish a folder: create the Space if it is missing, push, and follow the build until the app runs.
+    """Publish a folder, and wait until the app runs.
 
-    A git repository pushes its HEAD; any other folder is committed as it is, without what its .gitignore names.
+    The Space is created if it is missing. A git repository pushes its HEAD; any other folder is committed as it is,
+    without what its .gitignore names, and without .env files, virtual environments and caches.
     """
     from orchestrator.cli.follow import follow
     from orchestrator.client import push as pushing
@@ -32,19 +34,30 @@ def push(
         if not folder.is_dir():
             raise Invalid(f"{folder} is no folder.")
         full_name = hub.full_name(name or name_from(folder))
-        created = hub.create(full_name, sdk=sdk or pushing.sdk_of(folder), private=private)
-        pushing.push(
-            folder,
-            f"{hub.url}/spaces/{full_name}",
-            token=hub.token,
-            show=lambda line: err.print(line, markup=False),
-            # A Space made a moment ago holds nothing but its first, empty commit.
-            force=force or created,
-        )
+        remote = f"{hub.url}/spaces/{full_name}"
+        present = hub.exists(full_name)
+        with pushing.prepared(folder, remote if present else "", token=hub.token) as commit:
+            if line := pushing.left_out_line(commit.left_out):
+                err.print(line, markup=False)
+            created = not present and hub.create(full_name, sdk=sdk or pushing.sdk_of(folder), private=private)
+            if commit.changed:
+                # A Space made a moment ago holds nothing but its first, empty commit.
+                force = force or created
+                commit.push(remote, token=hub.token, show=lambda line: err.print(line, markup=False), force=force)
         if no_wait:
             print(hub.space(full_name)["host"])
             return
+        if not commit.changed:
+            say_unchanged(hub, full_name)
         print(follow(hub, full_name)["url"])
+
+
+def say_unchanged(hub: Hub, name: str) -> None:
+    """That nothing was pushed, and what that leaves as it is."""
+    status = hub.status(name)
+    states = {"RUNNING": f"it runs at {status['url']}", "SLEEPING": "it is asleep until its next visit"}
+    state = states.get(status["stage"], f"it stays as it was ({status['stage']})")
+    err.print(f"Nothing has changed; {state}.", markup=False)
 
 
 def name_from(folder: Path) -> str:

@@ -1,4 +1,4 @@
-"""Commands about Spaces that exist: list, logs, sleep, wake, open."""
+"""Commands that look at Spaces: list, logs, open."""
 
 import json
 import os
@@ -73,17 +73,33 @@ def logs(
     """Print the log of a Space."""
     with connected(url, token) as hub:
         full_name, kind = hub.full_name(name), "build" if build else "run"
+        if kind == "run" and hub.space(full_name).get("sdk") == "static":
+            err.print(f"{full_name} is static, so no app writes a log; --build shows the build's.", markup=False)
+            return
         kept: deque[str] | None = None
         skipped = 0
         if lines:
             with hub.logs(full_name, kind, follow=False) as log:
                 skipped, kept = kept_of(log, lines)
-        if kept is not None and not follow:
-            print(*kept, sep="\n", end="\n" if kept else "")
-            return
-        with hub.logs(full_name, kind, follow=follow) as log:
-            for line in islice(log, skipped, None):
-                print(line, flush=follow)
+        if kept is None or follow:
+            with hub.logs(full_name, kind, follow=follow) as log:
+                printed = print_lines(islice(log, skipped, None), flush=follow)
+        else:
+            printed = print_lines(kept)
+        if not printed and not follow:
+            what = (
+                "It was never built." if build else "Its app has not written anything yet; --build shows the build's."
+            )
+            err.print(f"The log of {full_name} is empty. {what}", markup=False)
+
+
+def print_lines(lines: Iterable[str], *, flush: bool = False) -> int:
+    """Print them; how many there were."""
+    count = 0
+    for line in lines:
+        print(line, flush=flush)
+        count += 1
+    return count
 
 
 def kept_of(log: Iterable[str], lines: int) -> tuple[int, deque[str]]:
@@ -94,29 +110,6 @@ def kept_of(log: Iterable[str], lines: int) -> tuple[int, deque[str]]:
         kept.append(line)
         count += 1
     return count - len(kept), kept
-
-
-def sleep(name: Name, *, url: Url = "", token: Token = "") -> None:
-    """Put a Space to sleep now; the next visit wakes it."""
-    with connected(url, token) as hub:
-        hub.sleep(hub.full_name(name))
-
-
-def wake(
-    name: Name,
-    *,
-    wait: Annotated[bool, typer.Option("--wait", help="Wait until it runs, showing how far it is.")] = False,
-    url: Url = "",
-    token: Token = "",
-) -> None:
-    """Wake a Space as a visit would."""
-    from orchestrator.cli.follow import follow
-
-    with connected(url, token) as hub:
-        full_name = hub.full_name(name)
-        hub.wake(full_name)
-        if wait:
-            print(follow(hub, full_name)["url"])
 
 
 def open_space(name: Name, *, url: Url = "", token: Token = "") -> None:

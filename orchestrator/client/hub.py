@@ -6,7 +6,7 @@ page, in git's output and here; what the server says is cut and freed of control
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Self
 from urllib.parse import quote, urlsplit
@@ -36,11 +36,25 @@ class NotReachable(Unavailable):
 
 
 class Hub:
-    """One installation and one caller."""
+    """One installation and one caller.
 
-    def __init__(self, url: str, token: str = "", *, transport: httpx.BaseTransport | None = None) -> None:
+    `public_url` is its address as people know it, where `url` is another way to it. `renew` makes another token when
+    the server no longer takes this one.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        token: str = "",
+        *,
+        public_url: str = "",
+        renew: Callable[[], str] | None = None,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
         self.url = url.rstrip("/")
         self.token = token
+        self._public_url = public_url
+        self._renew = renew
         parts = urlsplit(self.url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise Invalid(f"{url!r} is no address of Dormouse: write for instance http://localhost:7878.")
@@ -123,15 +137,31 @@ class Hub:
     def runtime(self, name: str) -> dict[str, Any]:
         return dict(self.call("GET", f"{_path(name)}/runtime"))
 
-    def sleep(self, name: str) -> None:
-        self.call("POST", f"{_path(name)}/sleep")
+    def order(self, name: str, verb: str) -> str:
+        """Have it sleep, wake, pause or restart; the stage after the order."""
+        return str(self.call("POST", f"{_path(name)}/{verb}")["stage"])
 
-    def wake(self, name: str) -> None:
-        self.call("POST", f"{_path(name)}/wake")
+    def restart(self, name: str, *, factory: bool) -> None:
+        self.order(name, "restart?factory=true" if factory else "restart")
+
+    def delete(self, name: str) -> None:
+        owner, _, short = name.partition("/")
+        self.call("DELETE", "/api/repos/delete", json={"type": "space", "name": short, "organization": owner})
 
     def status(self, name: str) -> dict[str, Any]:
         """Stage, phase, since when, and what ends the wait."""
-        return dict(self.call("GET", f"{_path(name)}/status"))
+        found = dict(self.call("GET", f"{_path(name)}/status"))
+        return found | {"page": f"{self._public_url}/spaces/{name}"} if self._public_url else found
+
+    def variables(self, name: str, kind: str) -> dict[str, dict[str, Any]]:
+        """By key. `kind` is variables or secrets; secrets come without their values."""
+        return dict(self.call("GET", f"{_path(name)}/{kind}"))
+
+    def set_variable(self, name: str, kind: str, key: str, value: str) -> None:
+        self.call("POST", f"{_path(name)}/{kind}", json={"key": key, "value": value})
+
+    def delete_variable(self, name: str, kind: str, key: str) -> None:
+        self.call("DELETE", f"{_path(name)}/{kind}", json={"key": key})
 
     @contextmanager
     def logs(self, name: str, kind: str, *, follow: bool) -> Iterator[Iterator[str]]:
@@ -161,6 +191,16 @@ class Hub:
         return response
 
     def _opened(self, request: httpx.Request) -> httpx.Response:
+        response = self._tried(request)
+        if response.status_code == 401 and self._renew is not None:
+            self.token, self._renew = self._renew(), None
+            request.headers["authorization"] = self._client.headers["authorization"] = f"Bearer {self.token}"
+            response = self._tried(request)
+        if response.is_error:
+            raise _error(response)
+        return response
+
+    def _tried(self, request: httpx.Request) -> httpx.Response:
         try:
             response = self._client.send(request, stream=True)
             if response.is_error:
@@ -171,8 +211,6 @@ class Hub:
                 f"Dormouse cannot be reached at {self.url} ({reason}): start it with `dormouse up`, or give its "
                 f"address with --url or DORMOUSE_URL."
             ) from error
-        if response.is_error:
-            raise _error(response)
         return response
 
 

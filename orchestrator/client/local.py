@@ -1,11 +1,14 @@
 """Finding the installation of this machine, and a token for whoever runs it.
 
 The internal socket lies in a folder that only the owner of the installation can enter: whoever reaches it may act as
-its admin, and gets a token for an hour.
+its admin, and gets a token for an hour. The token is kept beside the socket, for its owner's eyes alone, so that each
+command does not make another one.
 """
 
+import contextlib
 import json
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -19,6 +22,9 @@ from orchestrator.errors import Unavailable
 from orchestrator.settings import Settings
 
 _SOCKET_PATH_MAX = 100
+_KEPT = "local-token.json"
+_TOKEN_S = 45 * 60.0
+"""Shorter than it is valid, so that a command which takes long does not outlive it."""
 
 
 def running(settings: Settings) -> dict[str, Any]:
@@ -37,23 +43,51 @@ def as_running(settings: Settings) -> Settings:
     return replace(settings, **known)
 
 
-def local_token(settings: Settings) -> str:
-    """A token of the admin. Raises NotReachable where this user runs no Dormouse."""
+def local_token(settings: Settings, *, fresh: bool = False) -> str:
+    """A token of the admin: the kept one, or a new one. Raises NotReachable where this user runs no Dormouse."""
     hint = "start it with `dormouse up`, or give its address with --url and a token with --token."
+    kept = "" if fresh else _kept_token(settings.run)
     try:
         with internal_client(settings.run) as client:
-            answer = client.post("/internal/local/token")
+            # Asked even where a token is kept: it must not be sent to whoever has the port of a stopped Dormouse now.
+            answer = client.get("/internal/healthz") if kept else client.post("/internal/local/token")
     except (OSError, httpx.TransportError) as error:
         raise NotReachable(f"No Dormouse is running from {settings.data}: {hint}") from error
     if answer.is_error:
         raise Unavailable(f"Dormouse is not ready yet (status {answer.status_code}): try again in a moment.")
-    return str(answer.json()["token"])
+    if kept:
+        return kept
+    token = str(answer.json()["token"])
+    _keep_token(settings.run, token)
+    return token
 
 
-def local_hub(settings: Settings) -> Hub:
+def _kept_token(run: Path) -> str:
+    try:
+        kept = json.loads((run / _KEPT).read_text())
+        return str(kept["token"]) if 0 <= time.time() - float(kept["at"]) < _TOKEN_S else ""
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
+def _keep_token(run: Path, token: str) -> None:
+    """Keep it in one step; where that fails the next command makes another."""
+    part = run / f"{_KEPT}.{os.getpid()}"
+    with contextlib.suppress(OSError):
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            json.dump({"token": token, "at": time.time()}, file)
+        part.replace(run / _KEPT)
+
+
+def local_hub(settings: Settings, *, url: str = "") -> Hub:
     """The API of this machine's installation, as its admin."""
     settings = as_running(settings)
-    return Hub(settings.local_url, local_token(settings))
+    return Hub(
+        url or settings.local_url,
+        local_token(settings),
+        public_url="" if url else settings.public_url,
+        renew=lambda: local_token(settings, fresh=True),
+    )
 
 
 @contextmanager

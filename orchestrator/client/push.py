@@ -1,15 +1,19 @@
 """A folder -> a commit on `main` of a Space, by real git.
 
 A folder that is a repository pushes its HEAD. Any other folder is committed as it is, honouring its `.gitignore`, in a
-throw-away clone, so that nothing appears in the author's folder. The token travels in git's environment and through a
-credential helper: never in a command line, an address or a file.
+throw-away clone, so that nothing appears in the author's folder; what hardly anybody means to publish (environments,
+caches, files of credentials) is left out, and named. The commit is made before anything is asked of the server but its
+present state, so that a folder that cannot be committed leaves no empty Space behind. The token travels in git's
+environment and through a credential helper: never in a command line, an address or a file.
 """
 
 import itertools
 import os
 import subprocess
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from builder.domain.card_keys import SDKS
@@ -28,6 +32,11 @@ _NEUTRAL = (
     "filter.lfs.required=false",
 )
 
+LEFT_OUT = (".env*", ".venv/", "venv/", "__pycache__/", "node_modules/")
+"""Of a folder that is no repository; its own .gitignore may take them in again."""
+_NAMED_MAX = 6
+_MAIN = "refs/heads/main"
+
 Show = Callable[[str], None]
 
 
@@ -35,18 +44,51 @@ class PushFailed(Refused):
     """git refused; its own output was shown already."""
 
 
-def push(folder: Path, remote: str, *, token: str, show: Show, force: bool = False, as_copy: bool = False) -> str:
-    """Push `folder` to `main` of `remote`; the commit id. `show` gets git's `remote:` lines as they come.
+@dataclass(frozen=True, kw_only=True)
+class Commit:
+    """A commit that exists on this machine, ready to be pushed."""
+
+    folder: Path
+    """The repository that holds it."""
+    sha: str
+    changed: bool
+    """Whether it differs from what the Space's `main` is now."""
+    left_out: tuple[str, ...] = ()
+    """Files and folders (with a `/`) that are not in it because of `LEFT_OUT`."""
+    is_copy: bool = False
+
+    def push(self, remote: str, *, token: str, show: Show, force: bool = False) -> None:
+        """Make it `main` of `remote`; `show` gets git's `remote:` lines. Raises PushFailed where git refuses."""
+        options = ["--force"] if force else []
+        arguments = ["push", *options, remote, f"HEAD:{_MAIN}"]
+        _stream(self.folder, arguments, token=token, show=show, neutral=self.is_copy)
+
+
+@contextmanager
+def prepared(folder: Path, remote: str, *, token: str, as_copy: bool = False) -> Iterator[Commit]:
+    """The commit that `folder` amounts to, on top of what `remote` has; an empty `remote` has nothing.
 
     With `as_copy` its files are committed as they lie there even if it is a repository.
 
     Raises Invalid for what is no folder or is empty, PushFailed where git refuses.
     """
+    folder = folder.resolve()
     if not folder.is_dir():
         raise Invalid(f"{folder} is no folder.")
     if not as_copy and _is_repository(folder):
-        return _push_head(folder, remote, token=token, show=show, force=force)
-    return _push_copy(folder, remote, token=token, show=show)
+        sha = _run(folder, ["rev-parse", "HEAD"]).stdout.strip()
+        present = _run(folder, ["ls-remote", remote, _MAIN], token).stdout.split("\t")[0] if remote else ""
+        yield Commit(folder=folder, sha=sha, changed=sha != present)
+        return
+    with tempfile.TemporaryDirectory(prefix="dormouse-push-") as name:
+        yield _copied(folder, remote, Path(name), token=token)
+
+
+def push(folder: Path, remote: str, *, token: str, show: Show, force: bool = False, as_copy: bool = False) -> str:
+    """Push `folder` to `main` of a Space that exists; the commit id."""
+    with prepared(folder, remote, token=token, as_copy=as_copy) as commit:
+        commit.push(remote, token=token, show=show, force=force)
+        return commit.sha
 
 
 def _is_repository(folder: Path) -> bool:
@@ -56,29 +98,38 @@ def _is_repository(folder: Path) -> bool:
     return _run(folder, ["rev-parse", "--verify", "--quiet", "HEAD"]).returncode == 0
 
 
-def _push_head(folder: Path, remote: str, *, token: str, show: Show, force: bool) -> str:
-    options = ["--force"] if force else []
-    _stream(folder, ["push", *options, remote, "HEAD:refs/heads/main"], token=token, show=show, neutral=False)
-    return _run(folder, ["rev-parse", "HEAD"]).stdout.strip()
-
-
-def _push_copy(folder: Path, remote: str, *, token: str, show: Show) -> str:
+def _copied(folder: Path, remote: str, place: Path, *, token: str) -> Commit:
     """Commit the folder's files on top of the Space's `main`."""
-    with tempfile.TemporaryDirectory(prefix="dormouse-push-") as name:
-        clone = Path(name) / "clone"
-        _checked(Path(name), ["init", "--quiet", "--template=", str(clone)], token=token)
+    clone, base = place / "clone", ""
+    _checked(place, ["init", "--quiet", "--template=", str(clone)], token=token)
+    if remote:
         _checked(clone, ["fetch", "--quiet", remote, "+refs/heads/*:refs/heads/origin/*"], token=token)
-        if _run(clone, ["rev-parse", "--verify", "--quiet", "refs/heads/origin/main"]).returncode == 0:
-            _checked(clone, ["update-ref", "HEAD", "refs/heads/origin/main"], token=token)
-        # git reads the author's files where they are: nothing is copied, and .gitignore counts.
-        tree = ["--git-dir", str(clone / ".git"), "--work-tree", str(folder)]
-        _checked(folder, [*tree, "add", "--all", "--", "."], token=token)
-        if not _run(folder, [*tree, "ls-files"]).stdout.strip():
-            raise Invalid(f"{folder} has no files to push.")
-        if _run(folder, [*tree, "diff", "--cached", "--quiet", "HEAD"]).returncode != 0:
-            _checked(folder, [*tree, "commit", "--quiet", "--message", f"Push {folder.resolve().name}"], token=token)
-        _stream(clone, ["push", remote, "HEAD:refs/heads/main"], token=token, show=show)
-        return _run(clone, ["rev-parse", "HEAD"]).stdout.strip()
+        base = _run(clone, ["rev-parse", "--verify", "--quiet", "refs/heads/origin/main"]).stdout.strip()
+    if base:
+        _checked(clone, ["update-ref", "HEAD", base], token=token)
+    exclude = clone / ".git" / "info" / "exclude"
+    exclude.parent.mkdir(exist_ok=True)
+    exclude.write_text("".join(f"{pattern}\n" for pattern in LEFT_OUT))
+    # git reads the author's files where they are: nothing is copied, and .gitignore counts.
+    tree = ["--git-dir", str(clone / ".git"), "--work-tree", str(folder)]
+    _checked(folder, [*tree, "add", "--all", "--", "."], token=token)
+    if not _run(folder, [*tree, "ls-files"]).stdout.strip():
+        raise Invalid(f"{folder} has no files to push.")
+    if not base or _run(folder, [*tree, "diff", "--cached", "--quiet", "HEAD"]).returncode != 0:
+        _checked(folder, [*tree, "commit", "--quiet", "--message", f"Push {folder.name}"], token=token)
+    sha = _run(clone, ["rev-parse", "HEAD"]).stdout.strip()
+    options = ["ls-files", "-z", "--others", "--ignored", f"--exclude-from={exclude}", "--directory"]
+    left_out = _run(folder, [*tree, *options]).stdout.split("\0")
+    return Commit(folder=clone, sha=sha, changed=sha != base, left_out=tuple(filter(None, left_out)), is_copy=True)
+
+
+def left_out_line(names: Sequence[str]) -> str:
+    """What was left out, in one sentence; empty where nothing was."""
+    if not names:
+        return ""
+    shown = ", ".join(names[:_NAMED_MAX])
+    more = f" and {len(names) - _NAMED_MAX} more" if len(names) > _NAMED_MAX else ""
+    return f"Left out: {shown}{more}. To push one all the same, write `!{names[0]}` into .gitignore."
 
 
 def _environment(token: str = "") -> dict[str, str]:

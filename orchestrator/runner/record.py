@@ -165,7 +165,7 @@ def exit_sentence(code: int) -> str:
     if code == 0:
         return "The app ended by itself (exit code 0). An app has to go on running and answering."
     if code > 0:
-        return f"The app ended with exit code {code}. The lines above say why."
+        return f"The app ended with exit code {code}. Its log says why."
     try:
         name = signal.Signals(-code).name
         words = signal.strsignal(-code)

@@ -6,6 +6,7 @@ Every step may be repeated; a start that was interrupted is finished by the next
 import base64
 import os
 import secrets
+import string
 import time
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from orchestrator.settings import Settings
 ADMIN = "admin"
 _MARK = "admin_token_made"
 _TOKEN_LENGTH_MIN = 8
+_TOKEN_LETTERS = 40
 
 
 def prepare(settings: Settings) -> str:
@@ -31,11 +33,16 @@ def prepare(settings: Settings) -> str:
     if store.get_value(_MARK):
         return ""
     chosen = _checked(settings.admin_token)
-    token, now = chosen or f"hf_{secrets.token_urlsafe(30)}", time.time()
+    token, now = chosen or new_token(), time.time()
     admin = store.find_user(ADMIN) or store.create_user(ADMIN, full_name="Admin", is_admin=True, now=now)
     store.add_token(admin.id, token_hash=token_hash(token), label="first start", role="write", now=now)
     store.set_value(_MARK, "1")
     return "" if chosen else token
+
+
+def new_token() -> str:
+    """Letters and digits only, so that a double click takes all of it."""
+    return "hf_" + "".join(secrets.choice(string.ascii_letters + string.digits) for _ in range(_TOKEN_LETTERS))
 
 
 def main(settings: Settings) -> None:

@@ -1,17 +1,27 @@
 """Decisions of the commands that need no installation: names, credentials, what is shown, how they end."""
 
+import contextlib
+import io
+import json
+import stat
+import time
 from pathlib import Path
 
+import httpx
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
-from orchestrator.cli import common, follow, push, spaces
+from orchestrator.cli import common, follow, life, push, spaces, variables
 from orchestrator.cli.main import app
-from orchestrator.client.hub import NotReachable
+from orchestrator.client import local
+from orchestrator.client.hub import Hub, NotReachable
 from orchestrator.client.push import sdk_of
 from orchestrator.errors import Invalid, Refused, Unavailable
+from orchestrator.settings import Settings
 
 RUN = CliRunner()
+LIFE = ("sleep", "wake", "restart", "pause", "rm")
 
 
 @pytest.mark.parametrize(("folder", "name"), [("my app", "my-app"), ("-x-", "x"), ("a.b_c", "a.b_c"), ("ü!", None)])
@@ -82,8 +92,9 @@ def test_wrong_usage_is_exit_status_2():
 
 
 def test_every_command_explains_itself():
-    help_text = RUN.invoke(app, ["--help"]).stdout
-    for name in ("up", "push", "ls", "logs", "sleep", "wake", "open", "users", "doctor"):
+    help_text = RUN.invoke(app, ["--help"], env={"COLUMNS": "80"}).stdout
+    assert "..." not in help_text.partition("Commands:")[2], "a help text is cut"
+    for name in (*LIFE, "up", "push", "ls", "logs", "open", "users", "doctor", "vars", "secrets"):
         assert f"  {name} " in help_text
         assert RUN.invoke(app, [name, "--help"]).exit_code == 0
 
@@ -140,10 +151,226 @@ def test_following_gives_up_at_its_limit(monkeypatch):
         follow.until_settled(lambda: {"stage": "BUILDING"}, lambda _status: None, limit_s=0.01)
 
 
-def test_an_app_that_does_not_run_is_refused_with_the_reason_and_the_page():
-    class Fake:
-        def status(self, _name: str) -> dict[str, str]:
-            return {"stage": "BUILD_ERROR", "phase": "build error", "message": "no such package", "page": "http://page"}
+class FakeHub:
+    """A Space in one stage, with a log."""
 
-    with pytest.raises(Refused, match=r"BUILD_ERROR.*no such package(.|\n)*http://page"):
-        follow.follow(Fake(), "a/b")
+    def __init__(self, stage: str, log: tuple[str, ...] = ()) -> None:
+        self.stage, self.log = stage, log
+
+    def status(self, _name: str) -> dict[str, str]:
+        page, url = "http://page", "http://app"
+        return {"stage": self.stage, "phase": "x", "message": "no such package", "page": page, "url": url}
+
+    @contextlib.contextmanager
+    def logs(self, _name: str, kind: str, *, follow: bool):
+        assert not follow
+        yield iter(f"{kind} {line}" for line in self.log)
+
+
+def plain_console() -> Console:
+    return Console(file=io.StringIO(), soft_wrap=True, highlight=False)
+
+
+@pytest.mark.parametrize(("stage", "kind"), [("BUILD_ERROR", "build"), ("RUNTIME_ERROR", "run"), ("CONFIG_ERROR", "")])
+def test_an_app_that_does_not_run_is_refused_with_the_end_of_its_log_the_reason_and_the_page(stage, kind):
+    console = plain_console()
+    log = (*(f"line {number}" for number in range(30)), "\x1b[31mred\x07")
+    with pytest.raises(Refused, match=rf"{stage}.*no such package(.|\n)*http://page"):
+        follow.follow(FakeHub(stage, log), "a/b", console=console)
+    shown = console.file.getvalue()
+    expected = [f"  | {kind} line {number}" for number in range(11, 30)] + [f"  | {kind} red"]
+    assert shown.splitlines()[1:] == (expected if kind else [])
+
+
+@pytest.mark.parametrize("stage", ["RUNNING", "SLEEPING"])
+def test_an_app_that_runs_or_sleeps_is_fine(stage):
+    assert follow.follow(FakeHub(stage), "a/b", console=plain_console())["url"] == "http://app"
+
+
+def phases_of(*timeline: tuple[float, str]) -> list[str]:
+    """What is printed where the status says these phases at these seconds."""
+    now = 0.0
+    console = plain_console()
+    with follow.Phases(console, clock=lambda: now) as phases:
+        for at, phase in timeline:
+            now = at
+            phases.show({"stage": "RUNNING" if phase == "running" else "BUILDING", "phase": phase})
+    return console.file.getvalue().splitlines()
+
+
+def test_phases_are_told_in_the_words_of_the_pages_and_brief_ones_not_at_all():
+    seen = [(0, "queued"), (0.3, "fetch"), (0.6, "detect"), (0.9, "install"), (1.5, "install"), (2.0, "install")]
+    assert phases_of(*seen, (4.0, "snapshot"), (4.3, "running")) == ["Installing packages ..."]
+
+
+def test_phases_do_not_go_back_unless_they_stay_back():
+    seen = [(0, "install"), (2, "install"), (2.3, "queued"), (2.6, "install"), (4, "install")]
+    assert phases_of(*seen) == ["Installing packages ..."]
+    again = [(5, "queued"), (6.1, "queued"), (6.4, "queued")]
+    assert phases_of(*seen, *again) == ["Installing packages ...", "Waiting for a free builder ..."]
+
+
+def test_an_unchanged_folder_says_where_it_runs(capsys):
+    push.say_unchanged(FakeHub("RUNNING"), "a/b")
+    assert capsys.readouterr().err == "Nothing has changed; it runs at http://app.\n"
+
+
+# --- orders, variables ----------------------------------------------------------------------------------------
+class Server:
+    """Answers like the API and remembers what it was asked."""
+
+    def __init__(self, **answers: object) -> None:
+        self.asked: list[tuple[str, str, object]] = []
+        self._answers = answers
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        path = request.url.path.removeprefix("/api/spaces/ann/app").strip("/") or "space"
+        body = json.loads(request.content) if request.content else None
+        self.asked.append((request.method, f"{path}?{request.url.query.decode()}".rstrip("?"), body))
+        return httpx.Response(200, json=self._answers.get(path, {}))
+
+
+@pytest.fixture
+def run(monkeypatch):
+    def invoke(server: Server, *arguments: str, stdin: str = ""):
+        hub = Hub("http://localhost:7878", "t", transport=httpx.MockTransport(server))
+        monkeypatch.setattr(common, "choose", lambda *_given: hub)
+        return RUN.invoke(app, list(arguments), input=stdin)
+
+    return invoke
+
+
+@pytest.mark.parametrize(
+    ("command", "stage", "asked", "said"),
+    [
+        (["sleep"], "RUNNING", "sleep", "goes to sleep"),
+        (["sleep"], "SLEEPING", "sleep", "is asleep"),
+        (["wake"], "RUNNING", "wake", "runs already"),
+        (["wake"], "APP_STARTING", "wake", "is waking up"),
+        (["restart"], "APP_STARTING", "restart", "is restarted"),
+        (["restart", "--factory"], "BUILDING", "restart?factory=true", "built anew"),
+        (["pause"], "PAUSED", "pause", "dormouse restart ann/app"),
+    ],
+)
+def test_an_order_says_in_one_line_what_happens(run, command, stage, asked, said):
+    server = Server(**{command[0]: {"stage": stage}})
+    result = run(server, command[0], "ann/app", *command[1:])
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert said in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert server.asked == [("POST", asked, None)]
+
+
+def test_nothing_is_deleted_without_a_yes(run):
+    server = Server(space={"id": "ann/app"})
+    result = run(server, "rm", "ann/app")
+    assert result.exit_code == 1
+    assert "--yes" in result.stderr
+    assert run(server, "rm", "ann/app", "--yes").exit_code == 0
+    deletes = [asked for asked in server.asked if asked[0] == "DELETE"]
+    assert deletes == [("DELETE", "api/repos/delete", {"type": "space", "name": "app", "organization": "ann"})]
+
+
+def test_secrets_are_set_from_arguments_and_from_standard_input(run):
+    server = Server()
+    assert run(server, "secrets", "ann/app", "set", "A=1=2", "B", stdin="two\nlines\n").exit_code == 0
+    bodies = [{"key": "A", "value": "1=2"}, {"key": "B", "value": "two\nlines"}]
+    assert server.asked == [("POST", "secrets", body) for body in bodies]
+    assert run(server, "secrets", "ann/app", "set", "A", "B").exit_code == 1
+    assert run(server, "secrets", "ann/app", "set").exit_code == 2
+    assert run(server, "secrets", "ann/app", "forget", "A").exit_code == 2
+
+
+def test_variables_are_listed_and_removed(run):
+    server = Server(variables={"A": {"key": "A", "value": "1"}})
+    assert run(server, "vars", "ann/app").stdout == "A\t1\n"
+    assert json.loads(run(server, "vars", "ann/app", "--json").stdout) == [{"key": "A", "value": "1"}]
+    assert run(server, "vars", "ann/app", "rm", "A").exit_code == 0
+    assert server.asked[-1] == ("DELETE", "variables", {"key": "A"})
+    result = run(server, "vars", "ann/app", "rm", "NOT")
+    assert result.exit_code == 1
+    assert "NOT" in result.stderr
+    assert server.asked[-1][0] == "GET"
+
+
+def test_only_one_value_is_read():
+    assert variables.pairs_of(["A=", "B=x"]) == [("A", ""), ("B", "x")]
+    with pytest.raises(Invalid, match="KEY=VALUE"):
+        variables.pairs_of(["A", "B"])
+
+
+def test_waiting_for_sleep_ends_where_it_does_not_come():
+    with pytest.raises(Refused, match="PAUSED"):
+        life.until_asleep(FakeHub("PAUSED"), "a/b")
+    with pytest.raises(Unavailable, match="still awake"):
+        life.until_asleep(FakeHub("RUNNING"), "a/b", limit_s=-1)
+
+
+@pytest.mark.parametrize(("sdk", "said"), [("static", "is static"), ("gradio", "is empty")])
+def test_a_log_without_lines_says_so_beside_the_output(run, sdk, said):
+    result = run(Server(space={"sdk": sdk}), "logs", "ann/app")
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert said in result.stderr
+
+
+# --- the token of this machine --------------------------------------------------------------------------------
+@pytest.fixture
+def installation(tmp_path, monkeypatch):
+    """The internal socket's answers; a list of the tokens that were made."""
+    made: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/internal/healthz":
+            return httpx.Response(200, json={})
+        made.append(f"hf_{len(made)}")
+        return httpx.Response(200, json={"token": made[-1]})
+
+    def client(_run):
+        return httpx.Client(transport=httpx.MockTransport(answer), base_url="http://dormouse")
+
+    monkeypatch.setattr(local, "internal_client", client)
+    settings = Settings(data=tmp_path)
+    settings.run.mkdir()
+    return settings, made
+
+
+def test_one_token_serves_many_commands(installation):
+    settings, made = installation
+    assert {local.local_token(settings) for _ in range(3)} == {"hf_0"}
+    (kept,) = settings.run.iterdir()
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    assert local.local_token(settings, fresh=True) == "hf_1"
+    monkey = json.loads(kept.read_text()) | {"at": time.time() - 3000}
+    kept.write_text(json.dumps(monkey))
+    assert local.local_token(settings) == "hf_2"
+    kept.write_text("{")
+    assert local.local_token(settings) == "hf_3"
+    assert len(made) == 4
+
+
+def test_a_kept_token_that_was_revoked_is_replaced(installation):
+    settings, _made = installation
+    seen: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        seen.append(request.headers["authorization"])
+        return httpx.Response(401 if seen[-1].endswith("hf_old") else 200, json={"name": "admin"})
+
+    renew = lambda: local.local_token(settings, fresh=True)  # noqa: E731
+    hub = Hub("http://localhost", "hf_old", renew=renew, transport=httpx.MockTransport(answer))
+    assert hub.user == "admin"
+    assert (hub.token, seen) == ("hf_0", ["Bearer hf_old", "Bearer hf_0"])
+
+
+def test_the_kept_token_is_not_sent_where_nothing_of_ours_runs(tmp_path):
+    (tmp_path / "run").mkdir()
+    local._keep_token(tmp_path / "run", "hf_kept")
+    with pytest.raises(NotReachable):
+        local.local_token(Settings(data=tmp_path))
+
+
+def test_pages_have_the_public_address():
+    status = {"stage": "RUNNING", "page": "http://127.0.0.1:7878/spaces/a/b"}
+    transport = httpx.MockTransport(lambda _request: httpx.Response(200, json=status))
+    hub = Hub("http://127.0.0.1:7878", "t", public_url="http://localhost:7878", transport=transport)
+    assert hub.status("a/b")["page"] == "http://localhost:7878/spaces/a/b"
