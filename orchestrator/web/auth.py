@@ -122,7 +122,7 @@ def changeable(space: Space | None, caller: Caller | None, name: str) -> Space:
     if not caller.may_write:
         raise NotAllowed("This token may only read. Use one with the role `write`.")
     if not caller.owns(space):
-        raise NotAllowed(f"Only {space.owner} or an admin may change the Space {space.full_name}.")
+        raise NotAllowed(f"Only its owner or an admin may change the Space {space.full_name}.")
     return space
 
 

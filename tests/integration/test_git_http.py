@@ -112,7 +112,7 @@ def test_a_wrong_token_is_refused_with_a_sentence(world: WebWorld, tmp_path: Pat
 def test_others_and_read_tokens_cannot_push(world: WebWorld) -> None:
     before = world.context.repositories.resolve(world.space("ann/public").id, "main")
     for secret, reason in (
-        (world.tokens["bob"], "Only ann or an admin may change"),
+        (world.tokens["bob"], "Only its owner or an admin may change"),
         (world.token("ann", role="read"), "This token may only read"),
     ):
         with pytest.raises(AssertionError, match=reason):
