@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from builder.domain import card_keys, yaml_subset
-from builder.domain.problems import README, Finding
+from builder.domain.problems import README, Finding, quoted
 from builder.domain.yaml_subset import Plain
 
 README_BYTES_MAX = 1 << 20
@@ -35,6 +35,15 @@ class Card:
         """The value of a text key; None if it is absent or empty."""
         value = self.data.get(key)
         return value if isinstance(value, str) and value else None
+
+    def unknown_keys(self) -> str:
+        """A sentence that names the keys that nothing reads, most often misspelled ones; empty where there are none."""
+        unknown = [key for key in self.data if key not in card_keys.KEYS]
+        if not unknown:
+            return ""
+        named = [f"{quoted(key)}{card_keys.close_to(key, card_keys.KEYS)}" for key in unknown[:FINDINGS_MAX]]
+        where = f"{README}:{self.lines[unknown[0]]}"
+        return f"{where}: nothing reads {', '.join(named)}; correct the spelling or leave it."
 
     def flag(self, key: str) -> bool:
         return self.data.get(key) is True

@@ -22,6 +22,9 @@ class Finding:
     code: str
     message: str
 
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}: {self.message}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Refusal:
@@ -32,13 +35,21 @@ class Refusal:
     message: str
     file: str | None = None
     line: int | None = None
+    more: tuple[Finding, ...] = ()
+    """What else is wrong, where there is room to say it; `summary` only says how much."""
+
+    @property
+    def summary(self) -> str:
+        """The message, and how many more there are."""
+        return f"{self.message} (and {len(self.more)} more)" if self.more else self.message
 
     @classmethod
     def of(cls, findings: "tuple[Finding, ...] | list[Finding]") -> "Refusal":
-        """The refusal that a bad front matter amounts to: the first finding, and how many more there are."""
-        first = findings[0]
-        more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
-        return cls(stage=CONFIG_ERROR, code=first.code, message=first.message + more, file=first.file, line=first.line)
+        """The refusal that a bad front matter amounts to."""
+        first, more = findings[0], tuple(findings[1:])
+        return cls(
+            stage=CONFIG_ERROR, code=first.code, message=first.message, file=first.file, line=first.line, more=more
+        )
 
 
 def quoted(text: object, limit: int = 60) -> str:

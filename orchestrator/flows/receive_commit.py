@@ -51,15 +51,16 @@ def receive_commit(tools: Tools, space: Space, *, now: float) -> Received:
     text = f"commit {sha[:8]}: {commit.title[:200]}"
     if isinstance(found, Refusal):
         after = _refuse(tools, space, found, text, fields, now=now)
-        outcome = f"{found.stage} {after.problem}"
+        first = Problem(found.code, found.message, found.file, found.line)
+        outcome = [f"{found.stage} {first}", *(f"{'':>{len(found.stage)}} {finding}" for finding in found.more)]
     else:
         after = request_build(tools, space, sha, now=now, text=text, fields=fields | {"sdk": found.sdk})
-        outcome = "The Space is paused: restart it to build this." if after.stage is Stage.PAUSED else ""
+        outcome = ["The Space is paused: restart it to build this."] if after.stage is Stage.PAUSED else []
     log.info("commit_received", space=space.full_name, sha=sha[:8], stage=after.stage.value)
     if tools.repositories.resolve(space.id, MAIN) != sha:
         # Another push came in between; its own hook may have been the faster one, and must not be undone by this.
         return receive_commit(tools, after, now=now)
-    return Received(_lines(tools, after, sha, outcome), after)
+    return Received(_lines(tools, after, sha, outcome, warning=card.unknown_keys()), after)
 
 
 def pick_up_pushes(tools: Tools, *, now: float) -> int:
@@ -100,7 +101,7 @@ def _examine(tools: Tools, space: Space, sha: CommitSha) -> tuple[Card, Recipe |
 
 
 def _refuse(tools: Tools, space: Space, refusal: Refusal, text: str, fields: dict[str, Any], *, now: float) -> Space:
-    problem = Problem(refusal.code, refusal.message, refusal.file, refusal.line)
+    problem = Problem(refusal.code, refusal.summary, refusal.file, refusal.line)
     event = _EVENTS.get(Stage(refusal.stage), Event.CONFIG_REFUSED)
     for build in tools.store.unfinished_builds():
         if build.space_id == space.id:
@@ -111,12 +112,14 @@ def _refuse(tools: Tools, space: Space, refusal: Refusal, text: str, fields: dic
     return after
 
 
-def _lines(tools: Tools, space: Space, sha: str, outcome: str) -> list[str]:
+def _lines(tools: Tools, space: Space, sha: str, outcome: list[str], *, warning: str) -> list[str]:
     page = f"{tools.settings.public_url}/spaces/{space.full_name}"
     builds = tools.store.builds(space.id, limit=1)
     lines = ["", f"Dormouse received {sha[:8]} of {space.full_name}."]
+    if warning:
+        lines.append(f"  Warning:  {warning}")
     if outcome:
-        lines += [f"  {outcome}", f"  Page:     {page}"]
+        lines += [*(f"  {line}" for line in outcome), f"  Page:     {page}"]
     else:
         progress = f"{page}/builds/{builds[0].id}" if builds else page
         lines += [f"  App:      {tools.settings.host_url(space.host)}", f"  Progress: {progress}"]

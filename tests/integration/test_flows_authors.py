@@ -58,8 +58,8 @@ def test_a_push_that_cannot_be_picked_up_does_not_stop_the_others(
 class OneCommit(Repositories):
     """`main` moves to the next head with each look, until the last."""
 
-    def __init__(self, *heads: CommitSha, files: int = 1) -> None:
-        self.heads, self.files = list(heads), files
+    def __init__(self, *heads: CommitSha, files: int = 1, readme: str = "") -> None:
+        self.heads, self.files, self.readme = list(heads), files, readme
 
     def resolve(self, space_id: str, revision: str) -> CommitSha:
         return self.heads.pop(0) if len(self.heads) > 1 else self.heads[0]
@@ -67,10 +67,11 @@ class OneCommit(Repositories):
     def tree(self, space_id: str, revision: str, path: str = "", *, recursive: bool = False) -> list[TreeEntry]:
         if not self.files:
             raise Invalid("There is more than can be listed.")
-        return [TreeEntry(path="index.html", kind="file", oid="c" * 40, size=1)]
+        names = ("index.html", "README.md") if self.readme else ("index.html",)
+        return [TreeEntry(path=name, kind="file", oid="c" * 40, size=1) for name in names]
 
     def read(self, space_id: str, oid: str, *, limit: int) -> bytes:
-        return b""
+        return self.readme.encode()
 
 
 def test_of_two_pushes_at_once_the_newer_one_is_built(world: World) -> None:
@@ -87,6 +88,27 @@ def test_a_commit_that_is_too_large_to_be_listed_says_so(world: World) -> None:
     received = receive_commit.receive_commit(world.tools, space, now=time.time())
     assert received.space.stage is Stage.CONFIG_ERROR
     assert "Take files out of the commit" in "\n".join(received.lines)
+
+
+def test_a_push_hears_of_every_mistake_on_a_line_of_its_own(world: World) -> None:
+    space = world.new()
+    readme = "---\nsdk: gardio\ntitle: [a]\napp_port: no\n---\n"
+    world.tools.repositories = OneCommit(CommitSha("b" * 40), readme=readme)
+    received = receive_commit.receive_commit(world.tools, space, now=time.time())
+    told = [line.split(": ")[0].split()[-1] for line in received.lines if "README.md:" in line]
+    assert told == ["README.md:2", "README.md:3", "README.md:4"]
+    problem = received.space.problem
+    assert problem is not None
+    assert (problem.line, problem.message.endswith("(and 2 more)")) == (2, True)
+
+
+def test_a_push_hears_of_keys_that_nothing_reads(world: World) -> None:
+    space = world.new(sdk="static")
+    world.tools.repositories = OneCommit(CommitSha("b" * 40), readme="---\nsdk: static\ntilte: x\n---\n")
+    received = receive_commit.receive_commit(world.tools, space, now=time.time())
+    (line,) = [line for line in received.lines if "Warning" in line]
+    assert "README.md:3: nothing reads `tilte` (perhaps `title`)" in line
+    assert "Progress:" in received.lines[-2]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from builder.domain.card import Card, read_card
-from builder.domain.problems import Finding
+from builder.domain.problems import Finding, Refusal
 
 
 def card(text: str | bytes) -> Card:
@@ -156,6 +156,22 @@ def test_what_cannot_be_read_is_named_with_its_line(text: str | bytes, line: int
     (found,) = findings(text)
     assert (found.line, found.code) == (line, code)
     assert found.message.endswith(".")
+
+
+def test_a_refusal_carries_every_finding_and_its_summary_counts_them() -> None:
+    refusal = Refusal.of(findings("---\nsdk: x\ntitle: [a]\napp_port: no\n---\n"))
+    assert (refusal.line, [found.line for found in refusal.more]) == (2, [3, 4])
+    assert refusal.summary == f"{refusal.message} (and 2 more)"
+    assert str(refusal.more[0]).startswith("README.md:3: `title` must be")
+    assert Refusal.of(findings("---\nsdk: x\n---\n")).summary.endswith("asgi, docker, not `x`.")
+
+
+def test_keys_that_nothing_reads_are_named_with_the_one_that_was_meant() -> None:
+    text = "---\ntitle: x\nsdk_versoin: 5.0.0\nxyzzy: 1\ncolorform: red\n---\n"
+    said = card(text).unknown_keys()
+    assert said.startswith("README.md:3: nothing reads `sdk_versoin` (perhaps `sdk_version`), `xyzzy`, `colorform` (")
+    assert card("---\ntitle: x\nmodels: [a/b]\nsuggested_hardware: t4-small\n---\n").unknown_keys() == ""
+    assert card("no front matter").unknown_keys() == ""
 
 
 def test_a_bomb_of_aliases_costs_nothing() -> None:
