@@ -290,6 +290,10 @@ def test_the_life_of_a_space(ann: HfApi, world: WebWorld) -> None:
     _running(world, "ann/alive")
     assert ann.get_space_runtime("ann/alive").stage == "RUNNING"
     assert ann.set_space_sleep_time("ann/alive", 120).sleep_time == 120
+    headers = {"authorization": f"Bearer {world.tokens['ann']}"}
+    assert httpx.delete(f"{world.url}/api/spaces/ann/alive/sleeptime").status_code == 401
+    assert httpx.delete(f"{world.url}/api/spaces/ann/alive/sleeptime", headers=headers).status_code == 200
+    assert world.space("ann/alive").sleep_time_s is None
     assert ann.pause_space("ann/alive").stage == "PAUSED"
     assert ann.restart_space("ann/alive").stage == "APP_STARTING"
     assert ann.restart_space("ann/alive", factory_reboot=True).stage == "BUILDING"

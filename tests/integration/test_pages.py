@@ -179,8 +179,8 @@ def test_an_admin_adds_and_removes_a_person(visit: Visit) -> None:
     page.get_by_label("New person").fill("dora")
     page.get_by_role("button", name="Add").click()
     expect(page.locator("#new-token-shown code")).to_contain_text("hf_")
-    page.reload()
     page.get_by_role("button", name="Remove dora").click()
+    expect(page.get_by_role("status").filter(has_text="dora has been removed.")).to_be_visible()
     expect(page.get_by_role("button", name="Remove dora")).to_have_count(0)
     assert visit.world.context.store.find_user("dora") is None
 
@@ -236,6 +236,52 @@ def test_pause_shows_an_explanation_and_restart_the_app_again(visit: Visit) -> N
     assert visit.app_loads == 1
 
 
+def test_buttons_follow_the_state_without_a_reload(visit: Visit) -> None:
+    space, store = publish(visit.world, "ann/buttons"), visit.world.context.store
+    page = visit.sign_in("ann", "/spaces/ann/buttons/settings")
+    buttons = page.locator("#life button")
+    expect(buttons).to_have_text(["Sleep now", "Restart", "Pause", "Factory rebuild"])
+    page.evaluate("window.untouched = true")
+    page.locator("#variable-value").fill("half typed")
+    page.get_by_role("button", name="Pause").click()
+    expect(page.get_by_role("status").filter(has_text="stays so until you restart it")).to_be_visible()
+    expect(buttons).to_have_text(["Restart", "Factory rebuild"])
+    withdraw(visit.world, space)
+    page.get_by_role("button", name="Restart").click()
+    expect(page.locator("#status .badge").first).to_have_text("Starting")
+    serve(visit.world, "ann/buttons")
+    expect(buttons.first).to_have_text("Sleep now")
+    page.get_by_role("button", name="Sleep now").click()
+    withdraw(visit.world, space)
+    store.happen(space.id, Event.IDLE, now=time.time())
+    expect(buttons.first).to_have_text("Wake")
+    assert page.evaluate("window.untouched")
+    assert page.locator("#variable-value").input_value() == "half typed"
+
+
+def test_badge_follows_a_wake_in_the_frame(visit: Visit) -> None:
+    space, store = publish(visit.world, "ann/woken"), visit.world.context.store
+    withdraw(visit.world, space)
+    store.happen(space.id, Event.IDLE, now=time.time())
+    page = visit.sign_in("ann", "/spaces/ann/woken")
+    expect(page.locator("#status .badge").first).to_have_text("Asleep")
+    store.happen(space.id, Event.VISITED, now=time.time())
+    expect(page.locator("#status .badge").first).to_have_text("Starting", timeout=1500)
+    serve(visit.world, "ann/woken")
+    expect(page.locator("#status .badge").first).to_have_text("Running", timeout=1500)
+    assert visit.app_loads == 1
+
+
+def test_fields_say_their_rule(visit: Visit) -> None:
+    page = visit.sign_in("ann", "/new")
+    field = page.get_by_label("Name")
+    for name, is_valid in (("my-app_1.x", True), ("a", True), ("my app", False), ("-a", False), ("a-", False),
+                           ("a--b", False), ("a..b", False), ("a.git", False)):  # fmt: skip
+        field.fill(name)
+        assert field.evaluate("field => field.checkValidity()") is is_valid, name
+    assert "Letters, digits" in (field.get_attribute("title") or "")
+
+
 def test_variables_and_secrets(visit: Visit) -> None:
     space = publish(visit.world, "ann/configured")
     store = visit.world.context.store
@@ -243,6 +289,7 @@ def test_variables_and_secrets(visit: Visit) -> None:
     page.get_by_label("New variable").fill("MODEL")
     page.locator("#variable-value").fill("tiny <b>&amp;")
     page.locator("#variables-title ~ form.add").get_by_role("button").click()
+    expect(page.get_by_role("status").filter(has_text="The variable is set.")).to_be_visible()
     expect(page.locator("#variable-1")).to_have_value("tiny <b>&amp;")
     page.locator("#variable-1").fill("large")
     page.get_by_role("button", name="Save").last.click()
@@ -250,6 +297,7 @@ def test_variables_and_secrets(visit: Visit) -> None:
     page.get_by_label("New secret").fill("API_KEY")
     page.locator("#secret-value").fill("s3cret-value")
     page.locator("#secrets-title ~ form.add").get_by_role("button").click()
+    expect(page.get_by_role("status").filter(has_text="The secret is set.")).to_be_visible()
     expect(page.get_by_role("button", name="Delete API_KEY")).to_be_visible()
     assert "s3cret" not in page.content()
     assert [variable.value for variable in store.variables(space.id)] == ["large"]
@@ -271,6 +319,7 @@ def test_sleep_time_choices_and_seconds(visit: Visit) -> None:
     for choose, seconds in (
         (lambda: page.get_by_label("Never").check(), -1),
         (lambda: page.get_by_label("Seconds").fill("77"), 77),
+        (lambda: page.get_by_label("Default (1 h)").check(), None),
     ):
         choose()
         page.locator("#sleep-title ~ form").get_by_role("button", name="Save").click()

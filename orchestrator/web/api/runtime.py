@@ -65,6 +65,12 @@ def set_sleep_time(tools: Tools, space: Writable, body: Body) -> Json:
     return _shown(tools, life.set_sleep_time(tools, space, seconds, now=tools.clock()))
 
 
+@router.delete("/{owner}/{name}/sleeptime")
+def forget_sleep_time(tools: Tools, space: Writable) -> Json:
+    """Ours: back to the installation's default."""
+    return _shown(tools, life.set_sleep_time(tools, space, None, now=tools.clock()))
+
+
 @router.post("/{owner}/{name}/pause")
 def pause(tools: Tools, space: Writable) -> Json:
     return _shown(tools, life.pause(tools, space, now=tools.clock()))

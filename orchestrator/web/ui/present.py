@@ -141,7 +141,7 @@ def publish_help(base: str, owner: str = "OWNER", name: str = "NAME") -> Publish
         base=base,
         push=f"dormouse push DIR --name {owner}/{name}" if known else "dormouse push DIR",
         remote=f"git remote add dormouse {scheme}://{owner}@{rest}",
-        git_push="git push --force dormouse HEAD:main",
+        git_push="git push dormouse HEAD:main",
         clone=f"git clone {address}",
     )
 

@@ -54,6 +54,7 @@ environment = jinja2.Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
+environment.filters["spans"] = text.spans
 templates = Jinja2Templates(env=environment)
 router = APIRouter(include_in_schema=False)
 

@@ -205,13 +205,13 @@ def settings_page(request: Request, owner: str, name: str) -> HTMLResponse:
     space, viewer = find_space(request, owner, name, write=True)
     tools, moment = context_of(request), context_of(request).clock()
     head = header(request, space, viewer, "settings")
-    default = present_admin.sleep_words(tools.settings.sleep_time_s) if space.sleep_time_s is None else ""
     page = SettingsPage(
         shell=shell(request, f"Settings · {space.full_name}", "store"),
         space=head,
         sleep_choices=present_admin.sleep_choices(space),
         sleep_custom=present_admin.sleep_custom(space),
-        sleep_default=default,
+        sleep_default=present_admin.sleep_default(tools.settings),
+        sleep_is_default=space.sleep_time_s is None,
         variables=present_admin.variable_rows(tools.store.variables(space.id), secret=False, now=moment),
         secrets=present_admin.variable_rows(tools.store.secrets(space.id), secret=True, now=moment),
         **present_admin.allowed_actions(space, serving=status(tools, space, now=moment).serving),

@@ -25,6 +25,7 @@ _ANSI = re.compile(
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 # Marks that change the direction of the text around them: a title could otherwise rewrite the words beside it.
 _DIRECTION = re.compile("[\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_BACKTICKS = re.compile(r"`([^`\n]+)`")
 _EMOJI_JOINERS = frozenset((0x200D, 0xFE0F, 0x20E3))
 
 
@@ -101,6 +102,11 @@ def tidy(value: object, limit: int = 200) -> str:
     text = _DIRECTION.sub("", _CONTROL.sub(" ", str(value)[: limit * 4])).replace("\n", " ").strip()
     text = text.replace("\t", " ")
     return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"
+
+
+def spans(message: str) -> list[str]:
+    """Plain text and what stands between backticks by turns: every second part is code."""
+    return _BACKTICKS.split(message)
 
 
 def log_line(text: str, limit: int = 4000) -> str:

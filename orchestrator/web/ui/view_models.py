@@ -68,7 +68,7 @@ class PublishHelp:
     remote: str
     """Command that adds the git remote."""
     git_push: str
-    """Forced, because a new Space has a first commit of its own."""
+    """Command that pushes to it."""
     clone: str
 
 
@@ -337,7 +337,9 @@ class SettingsPage:
     sleep_custom: str
     """Seconds, where no choice fits; otherwise empty."""
     sleep_default: str
-    """The installation's sleep time in words; empty if this Space has one of its own."""
+    """The installation's sleep time in words."""
+    sleep_is_default: bool
+    """This Space has none of its own."""
     variables: Sequence[VariableRow]
     secrets: Sequence[VariableRow]
     can_pause: bool

@@ -33,7 +33,7 @@ WORDS: dict[Stage, Words] = {
     ),
     Stage.CONFIG_ERROR: Words(
         "Configuration error", "error", "The settings in the newest commit cannot be used.", _ASK,
-        "Correct the place named below and push again; the build starts by itself.",
+        "Correct what the message names and push again; the build starts by itself.",
     ),
     Stage.BUILDING: Words(
         "Building", "busy", "The newest commit is being built.",

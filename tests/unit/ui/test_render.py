@@ -8,7 +8,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from orchestrator.domain.lifecycle import ERRORS, VISITOR, Answer, Stage
-from orchestrator.domain.space import NEVER, BuildStatus, PhaseTime
+from orchestrator.domain.space import NEVER, BuildStatus, PhaseTime, Problem
 from orchestrator.errors import Unavailable
 from orchestrator.ports.runtime import Isolation
 from orchestrator.web.ui import words
@@ -123,6 +123,14 @@ def test_error_of_a_newer_commit_is_shown_beside_the_running_app() -> None:
     assert "<template" not in text
 
 
+def test_what_a_message_has_between_backticks_is_code_and_still_text() -> None:
+    world = stage_world(Stage.CONFIG_ERROR)
+    problem = Problem("x", "`sdk: <b>` is unknown. Write `gradio`, not a lone `.", "README.md", 4)
+    world.spaces[0] = replace(world.spaces[0], problem=problem)
+    text = client(world).get(SPACE).text
+    assert "<code>sdk: &lt;b&gt;</code> is unknown. Write <code>gradio</code>, not a lone `." in text
+
+
 def test_sleeping_space_keeps_the_problem_of_its_newest_commit_in_sight() -> None:
     world = World()
     world.put(make_space(Stage.SLEEPING, problem=stage_world(Stage.CONFIG_ERROR).spaces[0].problem))
@@ -212,14 +220,14 @@ def test_secrets_never_reach_a_page_and_variables_do() -> None:
     assert "gAAAA" not in text
 
 
-@pytest.mark.parametrize(("seconds", "chosen"), [(3600, "3600"), (NEVER, "-1"), (77, "custom"), (None, None)])
-def test_sleep_time_is_marked(seconds: int | None, chosen: str | None) -> None:
+@pytest.mark.parametrize(("seconds", "chosen"), [(3600, "3600"), (NEVER, "-1"), (77, "custom"), (None, "default")])
+def test_sleep_time_is_marked(seconds: int | None, chosen: str) -> None:
     world = stage_world(Stage.RUNNING)
     world.spaces[0] = replace(world.spaces[0], sleep_time_s=seconds)
     text = client(world, "hf_mira").get(SPACE + "/settings").text
     radios = [tag for tag in Markup(text).all("input") if tag.get("name") == "seconds"]
-    assert [tag["value"] for tag in radios if "checked" in tag] == ([chosen] if chosen else [])
-    assert ("by default it sleeps after 1 h" in text) == (seconds is None)
+    assert [tag["value"] for tag in radios if "checked" in tag] == [chosen]
+    assert "Default (1 h)" in text
     assert ('value="77"' in text) == (seconds == 77)
 
 
@@ -267,7 +275,8 @@ def test_new_space_shows_commands_that_can_be_copied() -> None:
     text = client(stage_world(Stage.NO_APP_FILE), "hf_mira").get(SPACE).text
     assert "dormouse push DIR --name mira/whisper-notes" in text
     assert "git remote add dormouse http://mira@localhost:7878/spaces/mira/whisper-notes" in text
-    assert "git push --force dormouse HEAD:main" in text
+    assert "git push dormouse HEAD:main" in text
+    assert "--force" not in text
 
 
 def test_administrators_choose_an_owner_and_others_are_themselves() -> None:

@@ -7,10 +7,21 @@
   const csrf = document.querySelector('meta[name="csrf-token"]')?.content ?? "";
   const byId = (id) => document.getElementById(id);
 
+  // What messages have between backticks is code.
+  function setProse(element, text) {
+    element.replaceChildren(...text.split(/`([^`\n]+)`/).map((part, position) => {
+      if (position % 2 === 0) return part;
+      const code = document.createElement("code");
+      code.textContent = part;
+      return code;
+    }));
+  }
+
   // --- messages -----------------------------------------------------------------------------------------------
   function tell(message, isError = false) {
     const place = byId("feedback");
-    place.textContent = message;
+    place.setAttribute("role", isError ? "alert" : "status");
+    setProse(place, message);
     place.classList.toggle("error", isError);
     place.hidden = !message;
     if (message && isError) place.scrollIntoView({ block: "nearest" });
@@ -18,8 +29,14 @@
 
   function tellBriefly(message) {
     tell(message);
-    setTimeout(() => { if (byId("feedback").textContent === message) tell(""); }, 6000);
+    const place = byId("feedback");
+    const shown = place.textContent;
+    setTimeout(() => { if (place.textContent === shown) tell(""); }, 8000);
   }
+
+  const done = sessionStorage.getItem("done");
+  sessionStorage.removeItem("done");
+  if (done) tellBriefly(done);
 
   function announce(message) {
     byId("announce").textContent = message;
@@ -61,15 +78,29 @@
   }
 
   const afterwards = {
-    reload: () => location.reload(),
-    watch: () => { tellBriefly("Done. The state of the Space follows."); lookAtAll(true); },
+    reload: (answer, element) => {
+      sessionStorage.setItem("done", element.dataset.done ?? "Done.");
+      location.reload();
+    },
+    watch: (answer, element) => {
+      tellBriefly(element.dataset.done ?? "Done. The state of the Space follows.");
+      hurry(20);
+    },
     saved: (answer, form) => {
       tellBriefly("Saved.");
       for (const field of form.querySelectorAll('[type="password"]')) field.value = "";
-      lookAtAll(true);
+      hurry(20);
+    },
+    refresh: (answer, element) => {
+      if (element instanceof HTMLFormElement) element.reset();
+      refreshParts();
+      tellBriefly(element.dataset.done ?? "Done.");
+      hurry(20);
     },
     url: (answer) => location.assign(new URL(answer.url, location.href).pathname),
-    token: (answer) => {
+    token: (answer, form) => {
+      form.reset();
+      refreshParts();
       const place = byId("new-token-shown");
       place.querySelector("code").textContent = answer.token ?? "";
       place.hidden = false;
@@ -79,7 +110,8 @@
   };
 
   async function act(element, body, button) {
-    const { action, method = "POST", then = "reload", confirm: question } = element.dataset;
+    const { action, then = "refresh", confirm: question } = element.dataset;
+    const method = element.querySelector(":checked[data-method]")?.dataset.method ?? element.dataset.method ?? "POST";
     if (question && !window.confirm(question)) return;
     if (button.getAttribute("aria-busy") === "true") return;
     button.setAttribute("aria-busy", "true");
@@ -188,7 +220,9 @@
 
   // --- parts that change --------------------------------------------------------------------------------------
   const lastSeen = new Map();
-  const pauses = { moving: 1000, settled: 4000, failed: 8000 };
+  const pauses = { hurried: 400, moving: 1000, settled: 4000, failed: 8000 };
+  const timers = new Map();
+  let hurriedUntil = 0;
 
   function signature(element) {
     const bare = element.cloneNode(true);
@@ -220,6 +254,7 @@
     element.replaceWith(next);
     refreshTimes();
     if (before.headline !== after.headline) announce(after.headline);
+    if (before.stage !== after.stage || before.moving !== after.moving) refreshParts('[data-refresh="state"]');
     if (before.frame !== after.frame) showFrame(after.frame === "1");
     else if (before.stage !== after.stage && byId("app") && after.frame === "0") location.reload();
   }
@@ -229,26 +264,59 @@
     try {
       if (force || (!document.hidden && (await hasNews(element)))) {
         const next = await fetchPart(id, element.dataset.live);
-        if (next && signature(next) !== signature(element)) replace(element, next);
+        // Two looks may be under way: what is on the page now counts, not what was.
+        if (next && signature(next) !== signature(byId(id))) replace(byId(id), next);
       }
     } catch {
       return pauses.failed;
     }
+    if (Date.now() < hurriedUntil) return pauses.hurried;
     const { moving, stage } = byId(id).dataset;
     // Looking at a sleeping Space wakes it, so news is near.
     return moving === "1" || stage === "SLEEPING" ? pauses.moving : pauses.settled;
   }
 
-  async function watch(id) {
-    const pause = await look(id, false);
-    setTimeout(() => watch(id), pause);
+  async function watch(id, force = false) {
+    const pause = await look(id, force);
+    clearTimeout(timers.get(id));
+    timers.set(id, setTimeout(watch, pause, id));
   }
 
   function lookAtAll(force) {
-    for (const element of document.querySelectorAll("[data-live]")) look(element.id, force);
+    for (const element of document.querySelectorAll("[data-live]")) watch(element.id, force);
   }
-  for (const element of document.querySelectorAll("[data-live]")) setTimeout(() => watch(element.id), pauses.moving);
+
+  // Something was set going: look at once, and often for a while.
+  function hurry(seconds) {
+    hurriedUntil = Date.now() + seconds * 1000;
+    lookAtAll(true);
+  }
+  for (const element of document.querySelectorAll("[data-live]")) {
+    timers.set(element.id, setTimeout(watch, pauses.moving, element.id));
+  }
   document.addEventListener("visibilitychange", () => { if (!document.hidden) lookAtAll(false); });
+  // A frame that loads has asked for the app, which wakes it, or has just turned from the waking page into the app.
+  document.addEventListener("load", (event) => { if (event.target.tagName === "IFRAME") hurry(6); }, true);
+  if (document.querySelector("iframe")) hurry(6);
+
+  // Buttons that follow from the state, and lists after an action: taken anew from the page's own address.
+  async function refreshParts(which = "[data-refresh]") {
+    const parts = [...document.querySelectorAll(which)];
+    if (!parts.length) return;
+    const response = await fetch(location.href, { headers: { Accept: "text/html" } }).catch(() => null);
+    if (!response?.ok) return;
+    const fresh = new DOMParser().parseFromString(await response.text(), "text/html");
+    for (const part of parts) {
+      const next = fresh.getElementById(part.id);
+      if (!next || signature(next) === signature(part)) continue;
+      const focused = part.contains(document.activeElement) ? document.activeElement.dataset.action : undefined;
+      part.replaceWith(next);
+      if (focused === undefined) continue;
+      const same = [...next.querySelectorAll("button")].find((button) => button.dataset.action === focused);
+      (same ?? byId("main")).focus({ preventScroll: true });
+    }
+    refreshTimes();
+  }
 
   // A running app's frame is never touched: it is put in when there is something to show, taken out when the app ended.
   function showFrame(isShown) {
