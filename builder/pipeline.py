@@ -127,7 +127,7 @@ class Build:
         self.card = card.data
         if isinstance(recipe, Refusal):
             raise refused(recipe)
-        self.report.line(f"{recipe.why[0].upper()}{recipe.why[1:]}; the app file is {recipe.app_file}.")
+        self.report.line(f"{recipe.why}; the app file is {recipe.app_file}.")
         return recipe
 
     def _plan(self, repository: Repository, files: Listing, recipe: Recipe) -> Plan:

@@ -17,7 +17,7 @@ import grpc
 import structlog
 
 from orchestrator.errors import Unavailable
-from orchestrator.gateway import metrics
+from orchestrator.gateway import metrics, waking_page
 from orchestrator.gateway.activity import ActivityBook, News
 from orchestrator.gateway.authz import Authorization
 from orchestrator.gateway.clusters import host_of
@@ -53,6 +53,7 @@ class Agent:
 
     def __init__(self, settings: Settings, run: Path) -> None:
         self._run = run
+        waking_page.show_way_home(settings.public_url)
         self._pulse = Pulse()
         self._table = RouteTable()
         self._discovery = DiscoveryServer(self._table.resources)

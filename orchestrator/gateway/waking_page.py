@@ -6,6 +6,7 @@ nothing else. Texts come from authors, so the templates escape everything.
 """
 
 import json
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,6 +22,10 @@ _TEMPLATES = jinja2.Environment(
     lstrip_blocks=True,
     undefined=jinja2.StrictUndefined,
 )
+_CODE = re.compile(r"`([^`\n]+)`")
+# What every other part is between backticks.
+_TEMPLATES.filters["spans"] = _CODE.split
+_TEMPLATES.globals["home"] = ""
 _HEADINGS = {
     "PAUSED": "This Space is paused",
     "BUILD_ERROR": "This Space could not be built",
@@ -45,6 +50,11 @@ class Reply:
     status: int
     body: str
     headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def show_way_home(address: str) -> None:
+    """Address of Dormouse's own pages, for visitors who came to the wrong place; said once, at the start."""
+    _TEMPLATES.globals["home"] = address
 
 
 def waking(answer: WakeAnswer | None, host: str) -> Reply:

@@ -25,7 +25,7 @@ def space_status(request: Request, tools: Tools) -> Json:
         raise Missing("There is no Space at this address.")
     found = status(tools, space, now=tools.clock())
     shows_log = not found.serving and space.stage not in ERRORS
-    tail = tools.logs.tail_run(space.id, _LOG_LINES) if shows_log else ()
+    tail = tools.logs.tail_run(space.id, _LOG_LINES, since=space.wake_asked_at or space.stage_since) if shows_log else ()
     return Json(
         {
             "stage": found.stage.value,

@@ -57,6 +57,21 @@ def test_what_authors_write_stays_text() -> None:
     assert EVIL not in waking_page.missing(EVIL, browser=True).body
 
 
+def test_what_stands_between_backticks_is_code_and_still_text() -> None:
+    answer = WakeAnswer(answer="explain", stage="CONFIG_ERROR", message="Write `sdk: <b>` or `gradio`, not a lone `.")
+    body = waking_page.explain(answer, "a.localhost", browser=True).body
+    assert "Write <code>sdk: &lt;b&gt;</code> or <code>gradio</code>, not a lone `." in body
+
+
+def test_a_wrong_address_leads_to_the_list_of_apps() -> None:
+    assert "<a" not in waking_page.missing("x.localhost", browser=True).body
+    waking_page.show_way_home("http://apps.example")
+    try:
+        assert '<a href="http://apps.example/" target="_top">' in waking_page.missing("x.localhost", browser=True).body
+    finally:
+        waking_page.show_way_home("")
+
+
 def test_pages_name_no_other_host_and_every_script_has_the_nonce() -> None:
     reply = waking_page.waking(WakeAnswer(answer="wait", stage="SLEEPING"), "a.localhost")
     assert "//" not in reply.body.replace("      // ", "")
