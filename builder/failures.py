@@ -5,9 +5,13 @@ Anything else that reaches the pipeline is a fault of Dormouse.
 """
 
 import errno
+import re
+
+from packaging.version import Version
 
 from builder.contract import Failure
-from builder.domain.problems import BUILD_ERROR, Refusal
+from builder.domain.detect import Recipe
+from builder.domain.problems import BUILD_ERROR, README, Refusal
 
 
 class BuildFailed(Exception):
@@ -27,6 +31,22 @@ class BuildFailed(Exception):
 
 def refused(refusal: Refusal) -> BuildFailed:
     return BuildFailed(refusal.code, refusal.message, stage=refusal.stage, file=refusal.file, line=refusal.line)
+
+
+def at_sdk_version(failed: BuildFailed, recipe: Recipe) -> BuildFailed:
+    """A version that does not exist is told where the author wrote it, if that is `sdk_version` in the README."""
+    failure = failed.failure
+    named = re.search(r"`([\w.-]+)(?:\[[^\]]*\])?==([^`*]+)`", failure.message)
+    if failure.code != "unknown-version" or named is None or recipe.sdk_version is None:
+        return failed
+    if named[1].lower() != recipe.sdk or Version(named[2]) != Version(recipe.sdk_version):
+        return failed
+    message = (
+        f"There is no {recipe.sdk} {recipe.sdk_version}. Write a version that exists into `sdk_version`, or delete "
+        "this line to get the newest."
+    )
+    line = recipe.card.lines.get("sdk_version")
+    return BuildFailed(failure.code, message, stage=failure.stage, file=README, line=line)
 
 
 def broken(message: str) -> BuildFailed:

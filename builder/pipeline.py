@@ -25,7 +25,7 @@ from builder.domain.plan import Plan, make_plan
 from builder.domain.problems import Refusal
 from builder.domain.resolution import digest, packages
 from builder.domain.tree import Listing
-from builder.failures import BuildFailed, broken, of_system, refused
+from builder.failures import BuildFailed, at_sdk_version, broken, of_system, refused
 from builder.settings import Settings
 
 log = structlog.get_logger()
@@ -143,7 +143,10 @@ class Build:
         if recipe.sdk == "static":
             self.report.line("A static page needs no environment.")
             return None
-        environment = self.tools.engine.prepare(plan, self.order, self.control, self.report.line)
+        try:
+            environment = self.tools.engine.prepare(plan, self.order, self.control, self.report.line)
+        except BuildFailed as failed:
+            raise at_sdk_version(failed, recipe) from failed
         count = len(packages(environment.lock))
         self.report.line(f"Python {environment.python.version} with {count} packages ({environment.origin}).")
         return environment

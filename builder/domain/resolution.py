@@ -21,6 +21,8 @@ _NETWORK = re.compile(
 )
 _UNKNOWN = re.compile(r"Because (\S+) was not found in the (?:package registry|cache|provided)", re.IGNORECASE)
 _NO_VERSION = re.compile(r"there (?:is|are) no versions? of (\S+)", re.IGNORECASE)
+_TAIL = re.compile(r",? we can conclude that your requirements are unsatisfiable\.?")
+_OWN = re.compile(r"Because (?:there is no version of \S+|\S+ was not found in the [\w ]+) and you require \S+")
 _CAUSE = re.compile(r"^\s*(?:cause:|╰─▶|├─▶|│)\s*")
 _LOCKED = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==(\S+)", re.MULTILINE)
 _TEXT_MAX = 1500
@@ -43,17 +45,21 @@ def explain(said: str) -> Explained:
     if _NETWORK.search(said):
         message = "The package index could not be reached. Nothing is wrong with this commit; the build is tried again."
         return Explained("index-away", message, retry=True)
-    causes = _causes(said)
+    causes = _TAIL.sub("", _causes(said))
+    # What the author asked for by name is told already; who else asked for it is news.
+    because = "" if not causes or _OWN.fullmatch(causes) else f" ({causes})"
     if match := _UNKNOWN.search(said):
         name = match[1].rstrip(",.")
-        message = f"No package is called `{name}`. Correct its name in the requirements, or delete the line. ({causes})"
+        message = f"No package is called `{name}`. Correct its name in the requirements, or delete the line.{because}"
         return Explained("unknown-package", message)
     if match := _NO_VERSION.search(said):
         name = match[1].rstrip(",.")
-        message = f"There is no such version: `{name}`. Write one that exists into the requirements. ({causes})"
+        message = f"There is no such version: `{name}`. Write one that exists into the requirements.{because}"
         return Explained("unknown-version", message)
     if "unsatisfiable" in said or "No solution found" in said:
-        return Explained("conflict", f"These requirements contradict each other. {causes} Loosen one of them.")
+        return Explained(
+            "conflict", f"These requirements contradict each other. {causes.rstrip('.')}. Loosen one of them."
+        )
     return Explained("install-failed", f"The packages could not be installed. {causes}".strip())
 
 

@@ -60,8 +60,9 @@ def status(tools: Tools, space: Space, *, now: float) -> Status:
         phase, since, detail, place = _building(tools, space, now=now)
         eta = None
     elif plain(space.stage) is Stage.APP_STARTING:
-        phase, since, detail = _starting(space, tools.store.replicas(space.id), now=now)
         eta, place = estimate_s(tools.store.recent_wakes(space.id)), _place_in_line(tools, space, now=now)
+        in_line = place is not None and now - max(space.stage_since, space.wake_asked_at or 0.0) >= _LINE_S
+        phase, since, detail = _starting(space, tools.store.replicas(space.id), in_line=in_line)
     else:
         (phase, detail), since, place = _PLAIN_WORDS[space.stage], space.stage_since, None
         eta = estimate_s(tools.store.recent_wakes(space.id)) if space.stage is Stage.SLEEPING else None
@@ -111,14 +112,13 @@ def _place_in_line(tools: Tools, space: Space, *, now: float) -> int | None:
     return order.index(space.id) + 1 if len(order) > 1 and space.id in order else None
 
 
-def _starting(space: Space, replicas: Sequence[Replica], *, now: float) -> tuple[str, float, str]:
+def _starting(space: Space, replicas: Sequence[Replica], *, in_line: bool) -> tuple[str, float, str]:
     starting = next((r for r in replicas if r.state is ReplicaState.STARTING), None)
     if starting is not None:
         return "starting", starting.started_at, "The app is starting; it opens as soon as it answers."
     if space.start_failures:
         detail = f"It ended {space.start_failures} times in a row; the next start comes after a short pause."
         return "waiting to start again", space.stage_since, detail
-    asked_at = max(space.stage_since, space.wake_asked_at or 0.0)
-    if now - asked_at < _LINE_S:
-        return "starting", asked_at, "The app is about to start."
+    if not in_line:
+        return "starting", space.stage_since, "The app is about to start."
     return "waiting for a place", space.stage_since, "Starts are admitted one after the other; it is in line."

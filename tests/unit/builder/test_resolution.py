@@ -5,8 +5,11 @@ from pathlib import Path
 import pytest
 
 from builder.adapters.engines.pythons import Python, parse_list, pick, search_path
+from builder.domain.card import Card, read_card
+from builder.domain.detect import Recipe
 from builder.domain.resolution import explain, lacks_wheels, narrow, packages
 from builder.domain.snapshot import first_page, is_lfs_pointer
+from builder.failures import BuildFailed, at_sdk_version
 
 A, B = "sha256:" + "a" * 64, "sha256:" + "b" * 64
 LOCK = f"one==1.0 \\\n    --hash={A} \\\n    --hash={B}\ntwo==2.0 \\\n    --hash={A}\n"
@@ -36,6 +39,36 @@ def test_what_the_resolver_says_is_explained(said: str, code: str, retry: bool, 
     found = explain(said)
     assert (found.code, found.retry) == (code, retry)
     assert word in found.message
+
+
+TAIL = ", we can conclude that your requirements are unsatisfiable."
+
+
+def test_what_the_author_wrote_is_not_said_twice() -> None:
+    own = explain(f"error: x\n  cause: Because there is no version of idna==99 and you require idna==99{TAIL}")
+    assert own.message.endswith("into the requirements.")
+    other = explain(
+        f"error: x\n  cause: Because there is no version of idna==99 and one==1 depends on idna==99, we can conclude "
+        f"that one==1 cannot be used. And because you require one==1{TAIL}"
+    )
+    assert "one==1 depends on idna==99" in other.message
+    assert "unsatisfiable" not in other.message
+    clash = explain(f"No solution found\n  cause: Because you require idna==3.4 and idna<3{TAIL}")
+    assert clash.message.endswith("Because you require idna==3.4 and idna<3. Loosen one of them.")
+
+
+@pytest.mark.parametrize(
+    ("missing", "line"),
+    [("gradio==99.0.0", 4), ("gradio[oauth]==99.0", 4), ("gradio==98.0", None), ("idna==99.0", None)],
+)
+def test_a_wrong_sdk_version_is_told_at_its_line(missing: str, line: int | None) -> None:
+    card = read_card(b"---\ntitle: x\nsdk: gradio\nsdk_version: 99.0\n---\n")
+    assert isinstance(card, Card)
+    recipe = Recipe(sdk="gradio", app_file="app.py", command=(), why="", sdk_version="99.0", card=card)
+    found = explain(f"error: x\n  cause: Because there is no version of {missing} and you require {missing}{TAIL}")
+    failure = at_sdk_version(BuildFailed(found.code, found.message), recipe).failure
+    assert failure.line == line
+    assert ("sdk_version" in failure.message) is (line is not None)
 
 
 def test_only_missing_wheels_lead_into_the_sandbox() -> None:
