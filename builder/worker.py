@@ -124,9 +124,9 @@ def _configure_logs(settings: Settings) -> None:
 
 def _clean(settings: Settings) -> None:
     older_s = settings.install_timeout_s + 5 * settings.fetch_timeout_s + _SPARE_S
-    spaces = settings.data / "snapshots"
-    snapshots = list(spaces.iterdir()) if spaces.is_dir() else []
-    for folder in (settings.cache, settings.cache / "fetch", settings.data / "environments", *snapshots):
+    data, cache = settings.data, settings.cache
+    many = [path for place in (data / "snapshots", cache / "source") for path in place.glob("*")]
+    for folder in (cache, cache / "fetch", data / "environments", *many):
         remove_leftovers(folder, older_s=older_s)
 
 

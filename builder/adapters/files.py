@@ -7,13 +7,18 @@ owner included; folders are each environment's own and keep the owner's, so that
 import contextlib
 import fcntl
 import os
-import shutil
 import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import structlog
+
 from builder.adapters.control import Control
+from builder.failures import BuildFailed
+from builder.sandbox.trees import DEPTH_MAX, Found, TreeTooDeep, remove_tree, walk
+
+log = structlog.get_logger()
 
 _POLL_S = 0.05
 FREE_BYTES_MIN = 256 << 20
@@ -39,20 +44,29 @@ def _try_lock(descriptor: int) -> bool:
 
 
 def seal(folder: Path) -> None:
-    """Make a finished tree readable for everybody and its files writable for nobody; drop what is no plain file."""
-    for place, folders, names in os.walk(folder):
-        for name in (*folders, *names):
-            path = Path(place, name)
-            mode = path.lstat().st_mode
-            if stat.S_ISREG(mode):
-                wanted = 0o555 if mode & 0o111 else 0o444
-                if stat.S_IMODE(mode) != wanted:
-                    path.chmod(wanted)
-            elif stat.S_ISDIR(mode):
-                path.chmod(0o755)
-            elif not stat.S_ISLNK(mode):
-                path.unlink()
+    """Make a finished tree readable for everybody and its files writable for nobody; drop what is no plain file.
+
+    Raises BuildFailed for folders nested without end.
+    """
+    try:
+        for found in walk(folder):
+            _seal(found)
+    except TreeTooDeep as error:
+        message = f"The build made folders that are nested deeper than {DEPTH_MAX} levels. Find the package that does."
+        raise BuildFailed("too-deep", message) from error
     folder.chmod(0o755)
+
+
+def _seal(found: Found) -> None:
+    mode = found.status.st_mode
+    if stat.S_ISREG(mode):
+        wanted = 0o555 if mode & 0o111 else 0o444
+        if stat.S_IMODE(mode) != wanted:
+            found.chmod(wanted)
+    elif stat.S_ISDIR(mode):
+        found.chmod(0o755)
+    elif not stat.S_ISLNK(mode):
+        found.unlink()
 
 
 def publish(made: Path, final: Path) -> bool:
@@ -63,7 +77,7 @@ def publish(made: Path, final: Path) -> bool:
     except OSError:
         if not final.is_dir():
             raise
-        shutil.rmtree(made, ignore_errors=True)
+        remove_tree(made)
         return False
     return True
 
@@ -75,11 +89,18 @@ def touch(folder: Path) -> None:
 
 
 def remove_leftovers(folder: Path, *, older_s: float) -> None:
-    """Remove what builds that died left in `folder`: names that begin with a dot, untouched for so long."""
-    if not folder.is_dir():
-        return
+    """Remove what builds that died left in `folder`: names that begin with a dot, untouched for so long.
+
+    Nothing that is in there may keep a worker from starting, so what cannot be removed is told and left.
+    """
     before = time.time() - older_s
-    for path in folder.iterdir():
-        with contextlib.suppress(OSError):
-            if path.name.startswith(".") and path.is_dir() and path.lstat().st_mtime < before:
-                shutil.rmtree(path, ignore_errors=True)
+    try:
+        old = [path for path in folder.iterdir() if path.name.startswith(".") and path.lstat().st_mtime < before]
+    except OSError:
+        return
+    for path in old:
+        try:
+            if path.is_dir() and not path.is_symlink() and not remove_tree(path):
+                log.warning("leftover_not_removed", path=str(path), reason="something in it cannot be removed")
+        except Exception as error:
+            log.warning("leftover_not_removed", path=str(path), reason=repr(error))

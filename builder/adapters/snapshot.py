@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from shutil import rmtree
 
 from builder.adapters.control import Control
 from builder.adapters.engines.bytecode import Mistake, compile_roots
@@ -20,6 +19,7 @@ from builder.contract import BuildOrder
 from builder.domain.snapshot import first_page, is_lfs_pointer
 from builder.domain.tree import Kind, Listing, total_size
 from builder.failures import BuildFailed
+from builder.sandbox.trees import remove_tree
 from builder.settings import Settings
 
 _EARLIEST_S = 315_532_800  # 1980; archive formats and some servers know nothing before.
@@ -73,7 +73,7 @@ class Snapshots:
             mistakes = _make(made, repository, commit, files, wanted)
             publish(made, final)
         finally:
-            rmtree(made, ignore_errors=True)
+            remove_tree(made)
         return Snapshot(place, kept=False, mistakes=mistakes)
 
     def _check_limits(self, files: Listing) -> None:

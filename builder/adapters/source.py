@@ -7,7 +7,6 @@ One `git cat-file --batch` serves all reads of a build.
 
 import base64
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from builder.adapters.process import OutputTooLarge, run, start
 from builder.contract import BuildOrder
 from builder.domain.tree import BadListing, Entry, parse_listing
 from builder.failures import BuildFailed, broken
+from builder.sandbox.trees import remove_tree
 
 USER = "build"
 _TRIES = 6
@@ -134,7 +134,7 @@ def fetched(order: BuildOrder, folder: Path, control: Control, *, files_max: int
         with repository.reading():
             yield repository
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        remove_tree(folder)
 
 
 def _make_repository(folder: Path) -> None:

@@ -1,7 +1,5 @@
 """What nothing refers to any more -> removed."""
 
-from pathlib import Path
-
 import structlog
 
 from builder.sandbox.trees import remove_tree

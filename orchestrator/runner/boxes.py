@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import os
 import secrets
-import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from builder.sandbox import launch
 from builder.sandbox.launch import FIRST_BOX_UID
+from builder.sandbox.trees import remove_tree
 from builder.sandbox.usage import memory_over
 from orchestrator.errors import DormouseError
 from orchestrator.ports.runtime import ReplicaSpec
@@ -68,7 +68,7 @@ class Boxes:
         if spec.replica_id in self._boxes:
             return
         folder = box_folder(self._run, spec.replica_id)
-        shutil.rmtree(folder, ignore_errors=True)
+        remove_tree(folder)
         folder.mkdir(mode=0o700, parents=True)
         box = self._boxes[spec.replica_id] = LiveBox(self._record(spec), folder, bare=self._site.bare)
         box.update()
@@ -102,7 +102,7 @@ class Boxes:
         if box and box.record.ended_at:
             await box.over.wait()
             del self._boxes[replica_id]
-            shutil.rmtree(box.folder, ignore_errors=True)
+            remove_tree(box.folder)
             self._count()
 
     @contextlib.contextmanager
@@ -122,7 +122,7 @@ class Boxes:
         for folder in sorted((self._run / "boxes").glob("*")):
             record = load(folder)
             if record is None or record.replica_id != folder.name or record.boot_id != boot:
-                shutil.rmtree(folder, ignore_errors=True)
+                remove_tree(folder)
                 continue
             self._take_over(LiveBox(record, folder, bare=self._site.bare))
         live = {box.record.name for box in self._boxes.values() if box.inner}
@@ -241,7 +241,7 @@ class Boxes:
         if groups and record.grouped:
             groups.remove(record.name)
         for name in ("work", "home"):
-            shutil.rmtree(box.folder / name, ignore_errors=True)
+            remove_tree(box.folder / name)
         now = time.time()
         runlog.append(runlog.log_path(self._site.data, record.space_id, record.replica_id), end.detail, now)
         box.update(ended_at=now, exit_code=end.exit_code, reason=end.reason, detail=end.detail)

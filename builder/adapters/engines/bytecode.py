@@ -8,7 +8,6 @@ wheels are never executed for it; a file that cannot be compiled is simply witho
 import contextlib
 import json
 import os
-import shutil
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +18,7 @@ from builder.adapters.control import Control, Stopped
 from builder.adapters.engines.pythons import Python
 from builder.adapters.files import locked
 from builder.adapters.process import run
+from builder.sandbox.trees import remove_tree
 
 SCRIPT = Path(__file__).with_name("compile_files.py")
 MEMORY_MAX = 2 << 30
@@ -55,7 +55,7 @@ def compile_roots(python: Python, roots: Sequence[Path], *, control: Control, pa
         for thread in threads:
             thread.join()
     finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        remove_tree(staging)
     control.check()
     return [mistake for found in mistakes for mistake in found]
 

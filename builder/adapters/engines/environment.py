@@ -8,7 +8,6 @@ choosing, the whole work moves into the sandbox with a cache of the owner's own 
 A push that leaves the requirements as they are ends in `prepare` after reading two small files.
 """
 
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,6 +26,7 @@ from builder.contract import BuildOrder
 from builder.domain.plan import Plan
 from builder.domain.resolution import digest, explain, lacks_wheels, narrow
 from builder.failures import BuildFailed
+from builder.sandbox.trees import remove_tree
 from builder.settings import Settings
 
 ENGINE = "environment-1"
@@ -160,11 +160,11 @@ class EnvironmentEngine:
                 seal(made)
                 publish(made, final)
             finally:
-                shutil.rmtree(made, ignore_errors=True)
+                remove_tree(made)
 
     def _link(self, job: Job, lock: Path, folder: Path, cache: Path, *, offline: bool) -> None:
         """A fresh environment from the cache. Nothing of it is executed: uv asks the interpreter while it is empty."""
-        shutil.rmtree(folder, ignore_errors=True)
+        remove_tree(folder)
         log = _ignore if offline else job.log
         argv = [*QUIET_VENV, "--python", str(job.python.path), str(folder)]
         done = self._uv.run(argv, control=job.control, cache=cache)
@@ -188,7 +188,7 @@ class EnvironmentEngine:
         try:
             yield folder
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            remove_tree(folder)
 
     @contextmanager
     def _inputs(self, job: Job) -> Iterator[Path]:
@@ -197,7 +197,7 @@ class EnvironmentEngine:
         try:
             yield folder
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            remove_tree(folder)
 
 
 def checked(code: int, out: str, said: str) -> str:

@@ -8,13 +8,13 @@ ever becomes part of a path.
 import contextlib
 import functools
 import re
-import shutil
 import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from builder.sandbox.trees import remove_tree
 from orchestrator.adapters.git import command, objects, writing
 from orchestrator.domain.names import CommitSha, is_sha
 from orchestrator.errors import Bug, Conflict, Invalid, Missing
@@ -64,7 +64,7 @@ class GitRepositories:
             try:
                 path.rename(trash / "repository.git")
             finally:
-                shutil.rmtree(trash, ignore_errors=True)
+                remove_tree(trash)
 
     def path(self, space_id: str) -> str:
         return str(self._path(space_id))
