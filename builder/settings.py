@@ -31,6 +31,8 @@ class Settings:
     """Largest sum of file sizes of one revision."""
     snapshot_files_max: int = 50_000
     """Largest number of files of one revision."""
+    source_bytes_max: int = 8 << 30
+    """Disk that source builds of one owner may take, their cache included; a single file may take half of it."""
     wheels: str = ""
     """Extra folder of wheels offered to resolution; empty means none."""
     python_downloads: bool = True

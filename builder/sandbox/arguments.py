@@ -1,8 +1,8 @@
 """bubblewrap's arguments from a description of the box. Pure: the same box gives the same arguments.
 
 The order matters and is fixed here: the system first, then empty writable places, then what is mounted into them, and
-at last the root of the box made read-only. Everything is given through --args, so that no value (secrets are among the
-variables) is ever seen on a command line.
+at last /dev and the root of the box made read-only, which are in memory and have no size. Everything is given through
+--args, so that no value (secrets are among the variables) is ever seen on a command line.
 """
 
 from collections.abc import Mapping, Sequence
@@ -99,7 +99,7 @@ def bubblewrap_arguments(box: Box) -> list[str]:
         arguments += ["--json-status-fd", str(box.status_fd)]
     if box.seccomp_fd is not None:
         arguments += ["--seccomp", str(box.seccomp_fd)]
-    return [*arguments, "--remount-ro", "/"]
+    return [*arguments, "--remount-ro", "/dev", "--remount-ro", "/"]
 
 
 def encoded(arguments: Sequence[str]) -> bytes:

@@ -81,6 +81,12 @@ class Cgroups:
                         break
                     time.sleep(0.005)
 
+    def remove_ended(self) -> None:
+        """Remove groups named `<pid>-...` whose process has ended; for those that have no other owner."""
+        for name in self.names():
+            if not Path("/proc", name.partition("-")[0]).exists():
+                self.remove(name, wait_s=0.0)
+
     def names(self) -> set[str]:
         """Boxes that have groups."""
         roots = [root for root in self._roots.values() if root.is_dir()]

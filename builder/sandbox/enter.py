@@ -63,6 +63,10 @@ def _mounts(order: dict[str, Any], view: PlainView, uid: int | None) -> list[Mou
     return mounts
 
 
+def _file_limit(order: dict[str, Any]) -> str:
+    return f",FSIZE:{order['file_bytes_max']}" if order["file_bytes_max"] else ""
+
+
 def _wanted(order: dict[str, Any]) -> launch.Launch:
     binary = host.bubblewrap()
     if binary is None:
@@ -74,7 +78,7 @@ def _wanted(order: dict[str, Any]) -> launch.Launch:
     view, _ = make_view([path.resolve() for path in keep])
     filter_fd = seccomp_descriptor()
     environment = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": HOME, "LANG": "C.UTF-8"} | order["environment"]
-    options: dict[str, object] = {"limits": f"NPROC:{order['processes_max']},CORE:0"}
+    options: dict[str, object] = {"limits": f"NPROC:{order['processes_max']},CORE:0{_file_limit(order)}"}
     if order["egress"]:
         environment = proxy_variables() | environment
         options["egress"] = f"{EGRESS}/egress.sock"
@@ -84,7 +88,7 @@ def _wanted(order: dict[str, Any]) -> launch.Launch:
     )  # fmt: skip
     return launch.Launch(
         program=view.expose_bubblewrap(binary), arguments=encoded(bubblewrap_arguments(box)),
-        command=pid1_command(options, order["command"]), uid=uid,
+        command=pid1_command(options, order["command"]), uid=uid, join=[Path(path) for path in order["join"]],
         descriptors=[] if filter_fd is None else [filter_fd],
     )  # fmt: skip
 

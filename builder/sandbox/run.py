@@ -3,25 +3,33 @@
 The command sees /usr, an interpreter, the folders it is given and nothing else. The box is made by a helper process
 (`builder.sandbox.enter`), because root needs a mount namespace of its own for it and the caller must keep its own.
 The box ends with the thread that called.
+
+Memory is bounded by the kernel, in a group of the box's own, where groups can be made, and else by looking twice a
+second, which does not see everything (`usage`).
 """
 
+import contextlib
 import json
 import os
+import secrets
 import select
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from builder.sandbox import launch
+from builder.sandbox.cgroups import Cgroups, find_cgroups
 from builder.sandbox.usage import descendants, memory_over
 
 _LINE_BYTES_MAX = 8192
 _LOOK_S = 0.5
+_GROUPS = "dormouse-builds"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,9 +49,12 @@ class Boxed:
     egress: Path | None = None
     """Folder that holds `egress.sock`; None means no network at all."""
     memory_mb: int = 2048
+    """All that the box takes: its processes and what it keeps in /tmp, its home folder and shared memory."""
     processes_max: int = 512
     disk_mb: int = 2048
-    """Size of /tmp and of the home folder, each; they are held in memory."""
+    """Size of /tmp and of the home folder, each; they are held in memory and count as such."""
+    file_bytes_max: int = 0
+    """Largest file that the command may write; 0 means any."""
     timeout_s: float = 1800.0
 
 
@@ -56,9 +67,10 @@ class Outcome:
     """exited, timeout, memory-limit or cancelled."""
 
 
-def plan(boxed: Boxed) -> dict[str, Any]:
-    """The order for the helper process, as JSON can carry it."""
+def plan(boxed: Boxed, join: Sequence[Path] = ()) -> dict[str, Any]:
+    """The order for the helper process, as JSON can carry it. `join` are the files of cgroups to write a pid to."""
     return {
+        "join": [str(path) for path in join],
         "command": list(boxed.command),
         "read_only": {inside: str(path) for inside, path in boxed.read_only.items()},
         "writable": {inside: str(path) for inside, path in boxed.writable.items()},
@@ -68,7 +80,47 @@ def plan(boxed: Boxed) -> dict[str, Any]:
         "egress": str(boxed.egress) if boxed.egress else None,
         "processes_max": boxed.processes_max,
         "disk_mb": boxed.disk_mb,
+        "file_bytes_max": boxed.file_bytes_max,
     }
+
+
+@lru_cache(maxsize=1)
+def _groups() -> Cgroups | None:
+    groups, _ = find_cgroups(_GROUPS)
+    if groups:
+        groups.remove_ended()
+    return groups
+
+
+@dataclass(frozen=True)
+class _Group:
+    """The kernel's group of one box; without any where none can be made."""
+
+    groups: Cgroups | None = None
+    name: str = ""
+    join: Sequence[Path] = ()
+
+    @property
+    def out_of_memory(self) -> bool:
+        return self.groups is not None and self.groups.out_of_memory(self.name)
+
+
+@contextlib.contextmanager
+def _group(boxed: Boxed, sandbox: str) -> Iterator[_Group]:
+    groups = None if sandbox == "none" else _groups()
+    name = f"{os.getpid()}-{secrets.token_hex(6)}"
+    join: Sequence[Path] = ()
+    if groups:
+        try:
+            join = groups.create(name, memory_bytes=boxed.memory_mb << 20, processes=boxed.processes_max)
+        except OSError:  # They could be made once, and cannot any more.
+            groups.remove(name, wait_s=0.0)
+            groups = None
+    try:
+        yield _Group(groups, name, join)
+    finally:
+        if groups:
+            groups.remove(name, wait_s=2.0)
 
 
 def _outside(boxed: Boxed, text: str) -> str:
@@ -79,7 +131,7 @@ def _outside(boxed: Boxed, text: str) -> str:
     return text
 
 
-def _start(boxed: Boxed, sandbox: str) -> "subprocess.Popen[bytes]":
+def _start(boxed: Boxed, sandbox: str, join: Sequence[Path]) -> "subprocess.Popen[bytes]":
     if sandbox == "none":
         workdir = Path(_outside(boxed, boxed.workdir))
         return subprocess.Popen(
@@ -88,7 +140,7 @@ def _start(boxed: Boxed, sandbox: str) -> "subprocess.Popen[bytes]":
             env={"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LANG": "C.UTF-8"}
             | {name: _outside(boxed, value) for name, value in boxed.environment.items()},
         )  # fmt: skip
-    order = launch.memory_file("order", json.dumps(plan(boxed)).encode())
+    order = launch.memory_file("order", json.dumps(plan(boxed, join)).encode())
     try:
         return subprocess.Popen(
             [sys.executable, "-P", "-m", "builder.sandbox.enter", str(order)], pass_fds=[order],
@@ -110,21 +162,27 @@ def run_boxed(
     Each line it prints goes to `on_line`. Where the sandbox does not work the exit code is 125 and the last line says
     why; `sandbox` "none" runs without one, for trusted code only. A command that cannot be found ends with 127.
     """
-    process = _start(boxed, sandbox)
-    assert process.stdout
-    lines = _Lines(on_line)
-    try:
-        reason = _follow(process, boxed, lines, cancelled)
-    finally:
-        _end(process)
-        lines.finish()
-    code = process.returncode
+    with _group(boxed, sandbox) as group:
+        process = _start(boxed, sandbox, group.join)
+        assert process.stdout
+        lines = _Lines(on_line)
+        try:
+            watched = None if group.groups else boxed.memory_mb << 20
+            reason = _follow(process, boxed, lines, cancelled, memory_bytes=watched, files=sandbox != "none")
+        finally:
+            _end(process)
+            lines.finish()
+        code = process.returncode
+        if reason == "exited" and code and group.out_of_memory:
+            reason = "memory-limit"
     return Outcome(exit_code=code if code >= 0 else 128 - code, reason=reason)
 
 
 def _follow(
-    process: "subprocess.Popen[bytes]", boxed: Boxed, lines: "_Lines", cancelled: Callable[[], bool]
+    process: "subprocess.Popen[bytes]", boxed: Boxed, lines: "_Lines", cancelled: Callable[[], bool], *,
+    memory_bytes: int | None, files: bool,
 ) -> str:  # fmt: skip
+    """Until it has ended or has to be; looks at its memory where `memory_bytes` is given."""
     assert process.stdout
     deadline, look = time.monotonic() + boxed.timeout_s, time.monotonic() + _LOOK_S
     while True:
@@ -140,7 +198,7 @@ def _follow(
         look = now + _LOOK_S
         if now > deadline:
             return "timeout"
-        if memory_over(process.pid, boxed.memory_mb << 20, files=False):
+        if memory_bytes is not None and memory_over(process.pid, memory_bytes, files=files):
             return "memory-limit"
         if cancelled():
             return "cancelled"

@@ -1,11 +1,12 @@
 """How much memory a box uses, seen from outside: its processes' share of RAM and what its files in memory take.
 
-Bounds apps where no cgroup can be made. Resident size is cheap to read but counts shared pages once per process, so
-the exact share (PSS) is only asked for when the cheap figure passes the limit.
+Bounds boxes where no cgroup can be made, and does not see all: what a process keeps in a file without a name (memfd) or
+in shared memory that nobody has mapped escapes it. Resident size is cheap to read but counts shared pages once per
+process, so the exact share (PSS) is only asked for when the cheap figure passes the limit.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -49,8 +50,22 @@ def _share(pid: int) -> int:
     return 0
 
 
-def files_in_memory(pid: int) -> int:
-    """Bytes that the box's writable places take; 0 if they cannot be looked at."""
+def _root(pid: int) -> tuple[int, int] | None:
+    try:
+        status = Path(f"/proc/{pid}/root").stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def files_in_memory(pids: Iterable[int]) -> int:
+    """Bytes that the writable places of the box take, seen from the first of `pids` that is in it."""
+    ours = (_root(os.getpid()), None)
+    inside = next((pid for pid in pids if _root(pid) not in ours), None)
+    return _files_in_memory(inside) if inside else 0
+
+
+def _files_in_memory(pid: int) -> int:
     total, seen = 0, set()
     for place in _IN_MEMORY:
         try:
@@ -65,9 +80,9 @@ def files_in_memory(pid: int) -> int:
 
 
 def memory_over(pid: int, limit_bytes: int, *, files: bool = True) -> int | None:
-    """The memory in use by the box with this PID 1 if it is over the limit, else None."""
+    """The memory in use below this process, which is in a box or outside of its own, if it is over the limit."""
     everything = list(descendants(pid))
-    in_files = files_in_memory(pid) if files else 0
+    in_files = files_in_memory(everything) if files else 0
     if in_files + sum(map(_resident, everything)) <= limit_bytes:
         return None
     used = in_files + sum(map(_share, everything))

@@ -39,7 +39,7 @@ def describe(found: Findings) -> Isolation:
         "system_calls": _system_calls(found), "working_folder": _working_folder(found), "user": _user(found),
         "memory": _memory(found), "process_limit": "on",
     }  # fmt: skip
-    reduced = any(features[name] != "on" for name in ("network", "system_calls"))
+    reduced = any(features[name] != "on" for name in ("network", "system_calls", "memory"))
     return Isolation(name="process", level="reduced" if reduced else "full", features=features)
 
 
@@ -78,4 +78,8 @@ def _memory(found: Findings) -> str:
     if found.groups_version:
         return "on"
     why = found.groups_problem
-    return f"by a watchdog that looks each second, since {why}; a sudden jump may pass the limit for a moment"
+    return (
+        f"reduced: by a watchdog that looks each second, since {why}. A sudden jump passes the limit for a moment, and "
+        "memory that no process has mapped is not counted (memfd, System V shared memory, files sent over sockets), so "
+        "a hostile app or source build can take more than its limit"
+    )

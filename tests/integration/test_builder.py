@@ -342,6 +342,63 @@ class TestSourceBuilds:
             assert (built.environment / "bin" / "python").resolve() == Path(os.path.realpath("/usr/bin/python3"))
 
 
+HOSTILE = """
+import glob, os, time, setuptools
+{code}
+setuptools.setup(name="dormouse-test-{name}", version="1.0", py_modules=["dormouse_test_{name}"])
+"""
+NEST = """
+for place in glob.glob("/build/*/lib/python3*/site-packages"):
+    if os.path.exists(place + "/d"):
+        continue
+    here = os.open(place, os.O_RDONLY)
+    for _ in range(1500):
+        os.mkdir("d", dir_fd=here); below = os.open("d", os.O_RDONLY, dir_fd=here); os.close(here); here = below
+"""
+RESERVE = """
+for number in range({count}):
+    with open(f"/build/reserved-{{number}}", "wb") as file:
+        os.posix_fallocate(file.fileno(), 0, {size})
+time.sleep({sleep})
+"""
+
+
+class TestHostileSourceBuilds:
+    """Builds that are after the machine itself."""
+
+    @pytest.fixture
+    def boxed(self, own_world: Any, tmp_path: Path) -> Iterator[World]:
+        if not sandbox_works():
+            pytest.skip("the sandbox does not work on this machine")
+        world: World = own_world(wheels=str(tmp_path / "wheels"), source_bytes_max=600 << 20)
+        with egress_running(world):
+            yield world
+
+    def hostile(self, world: World, name: str, code: str) -> Built:
+        source_distribution(Path(world.settings.wheels), HOSTILE.format(name=name, code=code), f"dormouse-test-{name}")
+        return world.build(name, {**TINY, "requirements.txt": f"dormouse-test-{name}\n"})
+
+    def test_folders_without_end_are_refused_and_removed(self, boxed: World) -> None:
+        built = self.hostile(boxed, "nested", NEST)
+        assert built.failure["code"] == "too-deep"
+        assert "deeper than 100 levels" in built.failure["message"]
+        assert not [path for path in (boxed.data / "environments").iterdir() if path.name.startswith(".")]
+        assert self.hostile(boxed, "plain", "").image["environment"]
+
+    def test_a_large_file_is_refused_and_leaves_nothing(self, boxed: World) -> None:
+        built = self.hostile(boxed, "reserving", RESERVE.format(count=1, size=6 << 30, sleep=0))
+        assert built.failure["code"] == "build-disk"
+        assert "300 MiB that one file" in built.failure["message"]
+        assert not (boxed.data / "cache" / "source" / "owner-1" / "box").exists()
+
+    def test_many_files_are_noticed_while_the_build_runs(self, boxed: World) -> None:
+        built = self.hostile(boxed, "hoarding", RESERVE.format(count=4, size=200 << 20, sleep=100))
+        assert built.failure["code"] == "build-disk"
+        assert "600 MiB of disk" in built.failure["message"]
+        assert built.took_s < 90
+        assert not (boxed.data / "cache" / "source" / "owner-1" / "box").exists()
+
+
 class TestStopping:
     def test_a_superseded_build_stops_at_once(self, world: World) -> None:
         order = world.order("tiny", world.commit("tiny", TINY))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from builder.sandbox import run as sandbox_run
 from builder.sandbox.run import Boxed, run_boxed
 
 
@@ -17,9 +18,9 @@ def _works() -> bool:
 pytestmark = pytest.mark.skipif(not _works(), reason="no sandbox on this machine")
 
 
-def run(command: str, **changes: object) -> tuple[int, str, list[str]]:
+def run(script: str, **changes: object) -> tuple[int, str, list[str]]:
     lines: list[str] = []
-    outcome = run_boxed(Boxed(**{"command": ["/bin/sh", "-c", command], "timeout_s": 20, **changes}), lines.append)
+    outcome = run_boxed(Boxed(**{"command": ["/bin/sh", "-c", script], "timeout_s": 20, **changes}), lines.append)
     return outcome.exit_code, outcome.reason, lines
 
 
@@ -70,6 +71,60 @@ def test_time_and_memory_are_bounded() -> None:
     code, reason, _ = run(f'exec /usr/bin/env python3 -c "{hog}"', memory_mb=120)
     if code != 127:
         assert reason == "memory-limit"
+
+
+FILL = """
+import os, time
+def fill(fd):
+    for _ in range(50):
+        os.write(fd, b"x" * (8 << 20)); time.sleep(.05)
+    time.sleep(20)
+"""
+PYTHON = "/usr/bin/python3"
+needs_python = pytest.mark.skipif(not Path(PYTHON).exists(), reason="no Python of the system")
+
+
+@needs_python
+@pytest.mark.parametrize("grouped", [True, False])
+@pytest.mark.parametrize("place", ["/tmp", "/home/user"])
+def test_files_in_memory_count_as_memory(place: str, grouped: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not grouped:
+        monkeypatch.setattr(sandbox_run, "_groups", lambda: None)
+    elif sandbox_run._groups() is None:
+        pytest.skip("no groups can be made here")
+    code = FILL + f"fill(os.open('{place}/x', os.O_CREAT | os.O_WRONLY))"
+    assert run("", command=[PYTHON, "-c", code], memory_mb=120)[1] == "memory-limit"
+
+
+@needs_python
+@pytest.mark.parametrize("what", ["os.memfd_create('x')", "os.open('/dev/shm/x', os.O_CREAT | os.O_WRONLY)"])
+def test_memory_without_a_name_is_bounded_by_the_kernel(what: str) -> None:
+    if sandbox_run._groups() is None:
+        pytest.skip("no groups can be made here")
+    _, reason, _ = run("", command=[PYTHON, "-c", FILL + f"fill({what})"], memory_mb=60)
+    assert reason == "memory-limit"
+    groups = sandbox_run._groups()
+    assert groups is not None
+    assert not [name for name in groups.names() if name.startswith(f"{os.getpid()}-")]
+
+
+def test_no_place_without_a_size_can_be_written_to() -> None:
+    _, _, lines = run("for d in / /dev /run /opt; do echo x > $d/junk; done; ls /dev/junk")
+    assert sum("cannot create" in line for line in lines) == 4
+    command = "echo x > /dev/shm/a && echo x > /dev/null && cat /dev/shm/a; head -c 100000000 /dev/zero > /dev/shm/b"
+    _, _, lines = run(command)
+    assert lines[0] == "x"
+    assert "No space left" in lines[-1]
+
+
+@needs_python
+def test_one_file_is_bounded(tmp_path: Path) -> None:
+    code = "import os\nfd = os.open('/out/x', os.O_CREAT | os.O_WRONLY)\nos.posix_fallocate(fd, 0, 100 << 20)"
+    _, _, lines = run(
+        "", command=[PYTHON, "-c", code], writable={"/out": tmp_path}, file_bytes_max=50 << 20
+    )  # fmt: skip
+    assert "File too large" in lines[-1]
+    assert (tmp_path / "x").stat().st_blocks * 512 <= 50 << 20
 
 
 def test_forks_are_bounded() -> None:

@@ -3,13 +3,14 @@
 Each owner has one folder that the box may write to, `cache/source/<owner>/box`, with uv's cache and the new environment
 in it (one folder, since files cannot be hard-linked across mounts). Whatever lies in there was written by hostile code:
 this side never creates anything in it, follows no link in it, and takes out only two things by name, the lock (read
-without following links, to a bounded length) and the finished environment (moved out in one step, then sealed).
+without following links, to a bounded length) and the finished environment (`source_results`). How much of the disk the
+folder takes is bounded while a build runs and after it; a build that fails leaves nothing of it.
 """
 
+import contextlib
 import os
 import re
 import secrets
-import shutil
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -17,19 +18,23 @@ from typing import Protocol
 
 from builder.adapters.control import Control
 from builder.adapters.engines.bytecode import PARALLEL_MAX, SCRIPT
+from builder.adapters.engines.disk_watch import DiskWatch, file_too_large, is_within
 from builder.adapters.engines.pythons import Python
+from builder.adapters.engines.source_results import take_out
 from builder.adapters.engines.uv import Uv, compile_arguments, sync_arguments
-from builder.adapters.files import FREE_BYTES_MIN, locked, publish, seal, touch
+from builder.adapters.files import locked, touch
 from builder.contract import BuildOrder
 from builder.domain.plan import Plan
 from builder.domain.resolution import explain, narrow
 from builder.failures import BuildFailed, broken
+from builder.sandbox.trees import remove_tree
 from builder.settings import Settings
 
 LOCK_BYTES_MAX = 4 << 20
-CACHE_BYTES_MAX = 8 << 30
 _BOX, _IN, _UV, _COMPILE = "/build", "/in", "/opt/uv", "/opt/compile_files.py"
 _NOT_MADE = 125
+_FILE_TOO_LARGE = 128 + 25
+"""Exit code after SIGXFSZ."""
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,80}")
 
 
@@ -69,7 +74,8 @@ class _Work:
     def __init__(self, settings: Settings, uv: Uv, environments: Path, job: Wanted, home: Path) -> None:
         self._settings, self._uv, self._environments, self._job, self._home = settings, uv, environments, job, home
         self._name = secrets.token_hex(8)
-        self._inputs = home / f"in-{self._name}"
+        self._inputs = home / f".in-{self._name}"
+        self._limit = settings.source_bytes_max
         self._said: list[str] = []
 
     @property
@@ -78,25 +84,43 @@ class _Work:
 
     def make(self) -> tuple[str, str, str]:
         self._prepare_box()
+        self._watch = DiskWatch(self._box, self._limit)
         self._write_inputs()
         try:
-            lock = self._resolve()
-            name = self._job.environment_id(lock, boxed=True)
-            if (self._environments / name / "bin" / "python").exists():
-                touch(self._environments / name)
-                return lock, name, "shared"
-            self._install(lock)
-            self._take_out(lock, name)
-            return lock, name, "made"
+            return self._make()
+        except BuildFailed as failed:
+            if not failed.failure.retry:
+                remove_tree(self._box)
+            raise
         finally:
-            shutil.rmtree(self._inputs, ignore_errors=True)
+            remove_tree(self._inputs)
+            self._tidy_box()
+
+    def _make(self) -> tuple[str, str, str]:
+        lock = self._resolve()
+        name = self._job.environment_id(lock, boxed=True)
+        if (self._environments / name / "bin" / "python").exists():
+            touch(self._environments / name)
+            return lock, name, "shared"
+        self._install(lock)
+        self._watch.check()
+        take_out(self._box / self._name, self._environments / name, lock=lock, python=self._job.python)
+        return lock, name, "made"
 
     def _prepare_box(self) -> None:
-        """An empty box for factory builds and where the old one is no plain folder or has grown too large."""
-        plain = self._box.is_dir() and not self._box.is_symlink()
-        if plain and (self._job.order.factory or _size(self._box) > CACHE_BYTES_MAX):
-            shutil.rmtree(self._box, ignore_errors=True)
+        """An empty box for factory builds, and where the old one leaves less than half of the disk for this one."""
+        if self._box.is_dir() and (self._job.order.factory or not is_within(self._box, self._limit // 2)):
+            remove_tree(self._box)
         self._box.mkdir(parents=True, exist_ok=True)
+
+    def _tidy_box(self) -> None:
+        """What this build made by name goes; the cache stays for the next one if it is not too large."""
+        for name in (self._name, f"{self._name}.lock"):
+            remove_tree(self._box / name)
+            with contextlib.suppress(OSError):
+                (self._box / name).unlink()
+        if self._box.is_dir() and not is_within(self._box, self._limit):
+            remove_tree(self._box)
 
     def _write_inputs(self) -> None:
         plan = self._job.plan
@@ -159,6 +183,7 @@ class _Work:
             workdir=_BOX,
             egress=egress if (egress / "egress.sock").exists() and self._settings.egress != "none" else None,
             timeout_s=self._settings.install_timeout_s,
+            file_bytes_max=self._limit // 2,
         )
         self._said.clear()
         sandbox = self._settings.sandbox
@@ -182,10 +207,7 @@ class _Work:
             self._job.log(line)
 
     def _cancelled(self) -> bool:
-        return self._job.control.stopped.is_set() or self._disk_full()
-
-    def _disk_full(self) -> bool:
-        return shutil.disk_usage(self._home).free < FREE_BYTES_MIN
+        return self._job.control.stopped.is_set() or self._watch.is_over()
 
     def _failure(self, code: int, reason: str, what: str) -> BuildFailed:
         said = "\n".join(self._said)
@@ -195,30 +217,15 @@ class _Work:
                 f"sandbox, and that does not work on this machine. {' '.join(self._said[-1:])[:300]}"
             )
             return BuildFailed("no-sandbox", message)
-        if reason == "cancelled" and self._disk_full():
-            return BuildFailed("disk-full", "The build filled the disk of this installation and was stopped.")
+        if self._watch.failure:
+            return self._watch.failure
+        if code == _FILE_TOO_LARGE or "File too large" in said:
+            return file_too_large(self._limit // 2)
         if reason == "memory-limit":
             return BuildFailed("build-memory", "A package needed more memory to be built than a build may take.")
         why = explain(said)
         message = why.message if why.code != "install-failed" else f"The packages could not be {what}. {why.message}"
         return BuildFailed(why.code, message, retry=why.retry and "dns error" not in said)
-
-    def _take_out(self, lock: str, name: str) -> None:
-        outside = self._environments / f".{name}-{self._name}"
-        self._environments.mkdir(parents=True, exist_ok=True)
-        try:
-            (self._box / self._name).rename(outside)
-            if not stat.S_ISDIR(outside.lstat().st_mode):
-                outside.unlink()
-                raise BuildFailed("install-failed", "The build left no environment in the sandbox.")
-            _restore_interpreter(outside, self._job.python)
-            seal(outside)
-            _write_plain(outside, "lock.txt", lock)
-            publish(outside, self._environments / name)
-        except FileNotFoundError as error:
-            raise BuildFailed("install-failed", "The build left no environment in the sandbox.") from error
-        finally:
-            shutil.rmtree(outside, ignore_errors=True)
 
 
 _ENVIRONMENT = {
@@ -229,38 +236,3 @@ _ENVIRONMENT = {
     "UV_NO_CONFIG": "1",
     "NO_COLOR": "1",
 }
-
-
-def _restore_interpreter(folder: Path, python: Python) -> None:
-    """Make `bin/python` ours again: whoever starts the app shows the sandbox what this link leads to."""
-    binaries = folder / "bin"
-    if binaries.is_symlink() or not binaries.is_dir():
-        raise BuildFailed("install-failed", "The build left no environment in the sandbox.")
-    for path in list(binaries.iterdir()):
-        if path.is_symlink() or path.name.startswith("python"):
-            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-    (binaries / "python").symlink_to(python.path)
-    major, minor = python.parts[:2]
-    for name in (f"python{major}", f"python{major}.{minor}"):
-        (binaries / name).symlink_to("python")
-    text = f"home = {python.path.parent}\nimplementation = CPython\nversion_info = {python.version}\n"
-    _write_plain(folder, "pyvenv.cfg", text + "include-system-site-packages = false\nrelocatable = true\n")
-
-
-def _write_plain(folder: Path, name: str, text: str) -> None:
-    """A new file, whatever lies under that name."""
-    path = folder / name
-    if path.is_symlink() or path.is_file():
-        path.unlink()
-    elif path.is_dir():
-        shutil.rmtree(path)
-    path.write_text(text)
-    path.chmod(0o444)
-
-
-def _size(folder: Path) -> int:
-    total = 0
-    for place, _, names in os.walk(folder):
-        for name in names:
-            total += Path(place, name).lstat().st_blocks * 512
-    return total

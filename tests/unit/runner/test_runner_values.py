@@ -116,6 +116,8 @@ def test_isolation_says_what_is_missing() -> None:
     assert "It fails." in broken.features["sandbox"]
     assert "DORMOUSE_SANDBOX=none" in broken.features["sandbox"]
     user = describe(found(root=False, groups_version=0, groups_problem="no right"))
-    assert user.features["memory"].startswith("by a watchdog")
+    assert user.level == "reduced"
+    assert user.features["memory"].startswith("reduced: by a watchdog")
+    assert "memfd" in user.features["memory"]
     assert user.features["user"].startswith("shared")
     assert "read-only" in describe(found(probe=Probe(works=True, system_calls=True))).features["working_folder"]

@@ -11,7 +11,7 @@ def test_mounts_keep_their_order_and_the_root_is_closed_last() -> None:
     text = " ".join(arguments)
     assert "--ro-bind /usr /usr --symlink usr/bin /bin --size 10 --perms 1777 --tmpfs /tmp" in text
     assert text.index("--tmpfs") < text.index("--overlay-src /a --tmp-overlay /b")
-    assert arguments[-2:] == ["--remount-ro", "/"]
+    assert arguments[-4:] == ["--remount-ro", "/dev", "--remount-ro", "/"]
 
 
 def test_a_box_shares_nothing_unless_asked() -> None:
