@@ -4,13 +4,11 @@ The order of the routers is the order of matching: exact addresses of ours first
 every address below `/api/` that it does not have, then git, then pages.
 """
 
-import asyncio
-
 from fastapi import Depends, FastAPI, Request
 from starlette.responses import Response
 
 from orchestrator.errors import Missing
-from orchestrator.web import auth, errors, git_http, sessions, space_host
+from orchestrator.web import auth, errors, git_http, git_lanes, sessions, space_host
 from orchestrator.web.api import (
     admin,
     builds,
@@ -44,9 +42,9 @@ def create_app(context: Context) -> FastAPI:
     )
     app.state.context = context
     app.state.tries = sessions.Tries()
-    app.state.log_followers = set()
+    app.state.log_followers = logs.followers()
     app.state.downloads = set()
-    app.state.git_slots = asyncio.Semaphore(git_http.AT_ONCE)
+    app.state.git_lanes = git_lanes.GitLanes()
     app.state.error_page = pages.render_error
     app.state.login_page = pages.render_login
     errors.install_error_handlers(app)

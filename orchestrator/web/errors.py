@@ -43,6 +43,10 @@ class TooLarge(Invalid):
     """The body is longer than the endpoint takes."""
 
 
+class TooSlow(Invalid):
+    """The body did not come within its time."""
+
+
 class TooMany(Unavailable):
     """This caller does this too often."""
 
@@ -65,6 +69,7 @@ class Busy(Conflict):
 
 _STATUS: tuple[tuple[type[DormouseError], int], ...] = (
     (TooLarge, 413),
+    (TooSlow, 408),
     (Invalid, 400),
     (NotAllowed, 403),
     (Unauthenticated, 401),

@@ -3,12 +3,12 @@
 The smart protocol is spoken by git itself (`upload-pack`, `receive-pack`); this module finds out who may, and carries
 bytes both ways in bounded memory. Git asks for credentials only when told by a 401, so strangers get one for every
 push and for every repository that they may not see, whether it exists or not. Whatever happens to the connection,
-the git process ends with it.
+the git process ends with it. Who gets a process, and when, is said in `git_lanes`.
 """
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 
 import structlog
 from fastapi import APIRouter, Request
@@ -18,9 +18,9 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from orchestrator.domain.space import Space
-from orchestrator.errors import Invalid, Missing, NotAllowed, Unauthenticated, Unavailable
+from orchestrator.errors import Invalid, Missing, NotAllowed, Unauthenticated
 from orchestrator.ports.repositories import GitServer
-from orchestrator.web import auth
+from orchestrator.web import auth, git_lanes
 from orchestrator.web.api.common import Tools, readable, writable
 from orchestrator.web.context import Context
 from orchestrator.web.git_process import GitResponse, packet, unzipped
@@ -28,10 +28,7 @@ from orchestrator.web.git_process import GitResponse, packet, unzipped
 log = structlog.get_logger()
 router = APIRouter(prefix="/spaces/{owner}/{name}")
 
-AT_ONCE = 24
-SLOT_WAIT_S = 20.0
 IDLE_S = 90.0
-FETCH_BODY_MAX = 32 << 20
 _NEVER_KEPT = {
     "Expires": "Fri, 01 Jan 1980 00:00:00 GMT",
     "Pragma": "no-cache",
@@ -66,12 +63,13 @@ async def info_refs(request: Request, tools: Tools, owner: str, name: str, servi
     server = _server(tools, request, space, caller, short, advertise=True)
     second = request.headers.get("git-protocol", "") == "version=2" and short == "upload-pack"
     prefix = b"" if second else packet(f"# service={service}\n".encode()) + b"0000"
-    return await _answer(request, server, f"application/x-{service}-advertisement", prefix=prefix)
+    admission = git_lanes.admitted(request, caller, short)
+    return _answer(server, admission, f"application/x-{service}-advertisement", prefix=prefix)
 
 
 @router.post("/git-upload-pack")
 async def upload_pack(request: Request, tools: Tools, owner: str, name: str) -> Response:
-    return await _exchange(request, tools, (owner, name), "git-upload-pack", FETCH_BODY_MAX)
+    return await _exchange(request, tools, (owner, name), "git-upload-pack", git_lanes.BODY_MAX)
 
 
 @router.post("/git-receive-pack")
@@ -92,9 +90,14 @@ async def _exchange(
     server = _server(tools, request, space, caller, short, advertise=False)
     body = _body(request, zipped=encoding != "identity")
     _SESSIONS.labels(short).inc()
+    spool = None
+    if short == "upload-pack":
+        spool = git_lanes.Spool(body, tools.settings.run)
+        body = spool.pieces()
+    admission = git_lanes.admitted(request, caller, short, spool)
     if short == "receive-pack":
         log.info("push_began", space=space.full_name, user=caller.user.name if caller and caller.user else "")
-    return await _answer(request, server, f"application/x-{service}-result", body=body, body_max=body_max)
+    return _answer(server, admission, f"application/x-{service}-result", body=body, body_max=body_max)
 
 
 def _server(
@@ -110,9 +113,9 @@ def _server(
     )
 
 
-async def _answer(
-    request: Request,
+def _answer(
     server: GitServer,
+    admission: AbstractAsyncContextManager[None],
     media_type: str,
     *,
     prefix: bytes = b"",
@@ -122,7 +125,7 @@ async def _answer(
     limit = f"{body_max / (1 << 20):.0f} MiB" if body_max >= 1 << 20 else f"{body_max} bytes"
     return GitResponse(
         server,
-        slot=_slot(request),
+        admission=admission,
         media_type=media_type,
         headers=_NEVER_KEPT,
         prefix=prefix,
@@ -131,21 +134,6 @@ async def _answer(
         too_large=f"This push is larger than the {limit} that Dormouse takes at once. "
         "Take large files out of the commits that you push (also out of older ones), and push again.",
     )
-
-
-@contextlib.asynccontextmanager
-async def _slot(request: Request) -> AsyncIterator[None]:
-    """One of the few git processes that may run at once."""
-    slots: asyncio.Semaphore = request.app.state.git_slots
-    try:
-        async with asyncio.timeout(SLOT_WAIT_S):
-            await slots.acquire()
-    except TimeoutError:
-        raise Unavailable("Too many git operations run at once; try again in a moment.", 5.0) from None
-    try:
-        yield
-    finally:
-        slots.release()
 
 
 async def _body(request: Request, *, zipped: bool) -> AsyncIterator[bytes]:

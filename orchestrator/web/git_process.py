@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import time
 import zlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
@@ -23,7 +24,9 @@ from orchestrator.ports.repositories import GitServer
 log = structlog.get_logger()
 
 DEADLINE_S = 3600.0
-SEND_IDLE_S = 120.0
+SEND_IDLE_S = 30.0
+SLOWEST_BYTES_S = 16 << 10
+"""A client that takes an answer more slowly than this, after its first seconds, is given up."""
 GRACE_S = 3.0
 _PIECE = 64 << 10
 _STDERR_MAX = 4096
@@ -37,7 +40,7 @@ class GitResponse(Response):
         self,
         server: GitServer,
         *,
-        slot: AbstractAsyncContextManager[None],
+        admission: AbstractAsyncContextManager[None],
         media_type: str,
         headers: Mapping[str, str],
         prefix: bytes,
@@ -47,11 +50,11 @@ class GitResponse(Response):
     ) -> None:
         super().__init__(headers=dict(headers), media_type=media_type)
         del self.headers["content-length"]
-        self._server, self._slot, self._prefix = server, slot, prefix
+        self._server, self._admission, self._prefix = server, admission, prefix
         self._body, self._body_max, self._too_large = body, body_max, too_large
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async with self._slot:
+        async with self._admission:
             process = await asyncio.create_subprocess_exec(
                 *self._server.arguments,
                 stdin=asyncio.subprocess.DEVNULL if self._body is None else asyncio.subprocess.PIPE,
@@ -79,14 +82,14 @@ class GitResponse(Response):
         self, process: asyncio.subprocess.Process, feed: "_Feed", errors: "asyncio.Task[bytes]", send: Send
     ) -> None:
         assert process.stdout is not None
-        packets = _Packets()
+        packets, sender = _Packets(), _Sender(send)
         piece = await process.stdout.read(_PIECE)
         if not piece:
             await _judge_silence(process, feed, errors)
         if feed.gone:
             return
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-        await _send(send, self._prefix)
+        await sender.send(self._prefix)
         while piece:
             if feed.is_push:
                 # Only whole packets, so that a sentence of ours can stand between them.
@@ -94,9 +97,9 @@ class GitResponse(Response):
                 if feed.is_too_large and not feed.told:
                     feed.told = True
                     piece = packet(b"\x02" + self._too_large.encode() + b"\n") + piece
-            await _send(send, piece)
+            await sender.send(piece)
             piece = await process.stdout.read(_PIECE)
-        await _send(send, packets.rest)
+        await sender.send(packets.rest)
         # The client reads the end of the answer only when it has sent everything.
         await feed.poured.wait()
         await send({"type": "http.response.body", "body": b"", "more_body": False})
@@ -152,6 +155,23 @@ class _Feed:
                     listens = False
         with contextlib.suppress(OSError, RuntimeError):
             stdin.close()
+
+
+class _Sender:
+    """Hands pieces to a client, and raises TimeoutError for one that takes none, or hardly any."""
+
+    def __init__(self, send: Send) -> None:
+        self._send, self._sent, self._waited_s = send, 0, 0.0
+
+    async def send(self, piece: bytes) -> None:
+        if not piece:
+            return
+        patience_s = SEND_IDLE_S + self._sent / SLOWEST_BYTES_S - self._waited_s
+        began = time.monotonic()
+        async with asyncio.timeout(min(SEND_IDLE_S, patience_s)):
+            await self._send({"type": "http.response.body", "body": piece, "more_body": True})
+        self._waited_s += time.monotonic() - began
+        self._sent += len(piece)
 
 
 class _Packets:
@@ -211,12 +231,6 @@ async def _judge_silence(process: asyncio.subprocess.Process, feed: _Feed, error
     if code < 0:
         raise Unavailable("Git was ended before it could answer; try again.", 5.0)
     raise Invalid("Git could not make sense of this request. Use a git client at this address.")
-
-
-async def _send(send: Send, piece: bytes) -> None:
-    if piece:
-        async with asyncio.timeout(SEND_IDLE_S):
-            await send({"type": "http.response.body", "body": piece, "more_body": True})
 
 
 async def _head(stream: asyncio.StreamReader | None) -> bytes:

@@ -3,8 +3,10 @@
 import contextlib
 import gzip
 import os
+import select
+import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -14,6 +16,8 @@ import pytest
 from orchestrator.domain.lifecycle import Stage
 from orchestrator.domain.space import BuildStatus
 from orchestrator.flows.dispatch_build import token_hash
+from orchestrator.web import git_lanes, git_process
+from orchestrator.web.git_process import packet
 from tests.support.git import git, push_files
 from tests.support.web_world import WebWorld, web_world
 
@@ -234,6 +238,89 @@ def _gits(service: str) -> list[psutil.Process]:
             if service in child.cmdline() and child.status() != psutil.STATUS_ZOMBIE:
                 found.append(child)
     return found
+
+
+def test_senders_that_say_nothing_take_no_place_of_others(
+    world: WebWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space = world.create("ann/sieged")
+    sha = world.context.repositories.resolve(space.id, "main")
+    assert sha is not None
+    build = world.context.store.request_build(space.id, sha, factory=False, now=time.time())
+    world.context.store.build_sent(build.id, token_hash=token_hash("hfb_sieged"), now=time.time())
+    with contextlib.ExitStack() as stack:
+        idle = [stack.enter_context(_half_asked(world, "10.9.9.9")) for _ in range(30)]
+        began = time.monotonic()
+        for user in ("", "bob"):
+            git("clone", "-q", world.remote("ann/sieged", user), f"copy-{user}", cwd=tmp_path)
+        git("fetch", "-q", world.remote("ann/sieged", token="hfb_sieged"), sha, cwd=tmp_path / "copy-bob")
+        push_files(world.remote("ann/sieged", "ann"), APP, message="through")
+        assert time.monotonic() - began < git_lanes.PLACE_WAIT_S
+        assert _held(world) == 0
+        # Nor does one address have all the places of strangers: the rest of the idle ones wait in their own line.
+        assert world.app is not None
+        assert world.app.state.git_lanes.arriving["stranger"].held <= 8
+        assert all(not select.select([sender], [], [], 0)[0] for sender in idle)
+
+
+def test_a_request_that_does_not_arrive_is_given_up(world: WebWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(git_lanes, "BODY_S", 0.3)
+    with _half_asked(world, "10.9.9.8") as sender:
+        sender.settimeout(10)
+        assert sender.recv(1000).startswith(b"HTTP/1.1 408")
+
+
+def test_a_client_that_does_not_read_loses_its_place(
+    world: WebWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(git_process, "SEND_IDLE_S", 0.5)
+    world.create("ann/long")
+    for number in range(3):
+        push_files(world.remote("ann/long", "ann"), {**APP, f"{number}.dat": os.urandom(2 * MEGABYTE)}, message="long")
+    want = world.context.repositories.resolve(world.space("ann/long").id, "main")
+    body = packet(b"command=fetch\n") + b"0001" + packet(f"want {want}\n".encode()) + packet(b"done\n") + b"0000"
+    with _asked(world, "ann/long", "10.9.9.7", len(body), receive_buffer=4096) as client:
+        client.sendall(body)
+        _eventually(lambda: _held(world) == 1)
+        _eventually(lambda: _held(world) == 0)
+        _eventually(lambda: not _gits("upload-pack"))
+
+
+def _asked(
+    world: WebWorld, name: str, address: str, length: int, *, receive_buffer: int | None = None
+) -> socket.socket:
+    """A connection on which the head of a request to fetch was sent."""
+    host, _, port = world.url.removeprefix("http://").partition(":")
+    client = socket.socket()
+    if receive_buffer:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+    client.connect((host, int(port)))
+    head = (
+        f"POST /spaces/{name}/git-upload-pack HTTP/1.1\r\nHost: {host}:{port}\r\nX-Forwarded-For: {address}\r\n"
+        f"Content-Type: application/x-git-upload-pack-request\r\nGit-Protocol: version=2\r\n"
+        f"Content-Length: {length}\r\n\r\n"
+    )
+    client.sendall(head.encode())
+    return client
+
+
+def _half_asked(world: WebWorld, address: str) -> socket.socket:
+    client = _asked(world, "ann/public", address, 100)
+    client.sendall(b"0")
+    return client
+
+
+def _held(world: WebWorld) -> int:
+    """How many git processes run for strangers."""
+    assert world.app is not None
+    return int(world.app.state.git_lanes.processes["stranger"].held)
+
+
+def _eventually(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def _clone(remote: str, folder: Path) -> Path:

@@ -1,6 +1,7 @@
 """The real `huggingface_hub` client against the served application."""
 
 import concurrent.futures
+import contextlib
 import threading
 import time
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from huggingface_hub.errors import (
 from orchestrator.domain.lifecycle import Event, Stage
 from orchestrator.domain.names import CommitSha
 from orchestrator.domain.space import BuildStatus, Revision
+from orchestrator.web.api.logs import FOLLOWED_MAX
 from tests.support.git import push_files
 from tests.support.web_world import WebWorld, web_world
 
@@ -356,6 +358,24 @@ def test_run_logs_need_the_right_to_write(bob: HfApi, world: WebWorld) -> None:
     with pytest.raises(HfHubHTTPError) as told:
         list(bob.fetch_space_logs("ann/full"))
     assert told.value.response.status_code == 403
+
+
+def test_nobody_follows_so_many_logs_that_others_cannot(world: WebWorld) -> None:
+    address = f"{world.url}/api/spaces/ann/full/logs/run"
+
+    def follow(stack: contextlib.ExitStack, user: str) -> int:
+        headers = {"authorization": f"Bearer {world.tokens[user]}"}
+        return stack.enter_context(httpx.stream("GET", address, headers=headers)).status_code
+
+    assert world.app is not None
+    with contextlib.ExitStack() as stack:
+        assert {follow(stack, "ann") for _ in range(FOLLOWED_MAX)} == {200}
+        assert follow(stack, "ann") == 503
+        assert follow(stack, "root") == 200
+    deadline = time.monotonic() + 10
+    while world.app.state.log_followers.held:
+        assert time.monotonic() < deadline, "places of clients that have gone are still held"
+        time.sleep(0.05)
 
 
 # --- ours -----------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import uvicorn
+from fastapi import FastAPI
 
 from builder.contract import BuildOrder
 from orchestrator.adapters.database import migrate, open_store
@@ -80,6 +81,8 @@ class WebWorld:
     context: Context
     url: str
     tokens: dict[str, str] = field(default_factory=dict)
+    app: FastAPI | None = None
+    """The served application, for a look at what it holds."""
 
     def user(self, name: str, *, admin: bool = False) -> User:
         user = self.context.store.create_user(name, is_admin=admin, now=time.time())
@@ -134,7 +137,7 @@ def web_world(**settings: object) -> Iterator[WebWorld]:
         while not all(server.started for server in servers):
             assert time.monotonic() < deadline, "the servers did not start"
             time.sleep(0.01)
-        world = WebWorld(context, f"http://127.0.0.1:{port}")
+        world = WebWorld(context, f"http://127.0.0.1:{port}", app=public)
         world.user("root", admin=True)
         world.user("ann")
         world.user("bob")

@@ -6,27 +6,35 @@ many events as it has printed. Then it follows. A comment keeps a quiet connecti
 """
 
 import asyncio
+import contextlib
 import json
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 
 from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
+from starlette.types import Message, Receive, Scope, Send
 
 from orchestrator.domain.names import BuildId
 from orchestrator.domain.space import Build, BuildStatus, Space
-from orchestrator.errors import Missing, Unavailable
+from orchestrator.errors import Missing
 from orchestrator.ports.logs import LogLine
+from orchestrator.web import auth
 from orchestrator.web.api.common import Tools, Writable
 from orchestrator.web.context import Context
 from orchestrator.web.dates import zulu
+from orchestrator.web.lanes import Lane
 
 router = APIRouter(prefix="/api/spaces/{owner}/{name}/logs")
 
 HEARTBEAT_S = 20.0
 LOOK_S = 0.5
-FOLLOWERS_MAX = 500
+FOLLOWERS_MAX, FOLLOWED_MAX = 500, 24
+"""In all, and by one person."""
+SEND_S = 60.0
+"""A client that takes nothing for so long is given up: the next heartbeat would wait for it for ever."""
 _LINES = 1000
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 _OVER = frozenset((BuildStatus.SUCCEEDED, BuildStatus.FAILED, BuildStatus.SUPERSEDED, BuildStatus.CANCELLED))
@@ -46,6 +54,11 @@ def build_log(request: Request, tools: Tools, space: Writable, build: str = "") 
 def run_log(request: Request, tools: Tools, space: Writable) -> StreamingResponse:
     """Of the app itself, through all its starts; never ends by itself."""
     return _stream(request, _run_reader(tools, space))
+
+
+def followers() -> Lane:
+    """The lane of those who follow a log, for an application."""
+    return Lane("logs are being followed at once", total=FOLLOWERS_MAX, each=FOLLOWED_MAX)
 
 
 def _build(tools: Context, space: Space, build_id: str) -> Build | None:
@@ -86,32 +99,44 @@ def _run_reader(tools: Context, space: Space) -> Reader:
 
 
 def _stream(request: Request, read: Reader) -> StreamingResponse:
-    followers: set[int] = request.app.state.log_followers
-    if len(followers) >= FOLLOWERS_MAX:
-        raise Unavailable("Too many logs are being followed at once; try again later.", 10.0)
-    return StreamingResponse(_events(followers, read), media_type="text/event-stream", headers=_HEADERS)
+    caller = auth.signed_in(request)
+    assert caller.user is not None
+    lane: Lane = request.app.state.log_followers
+    return _Following(read, lane.place(caller.user.id))
 
 
-async def _events(followers: set[int], read: Reader) -> AsyncIterator[bytes]:
-    key = id(read)
-    followers.add(key)
-    try:
-        yield b": log\n\n"
-        quiet_since = time.monotonic()
-        while True:
-            lines, over = await run_in_threadpool(read)
-            if lines:
-                yield b"".join(_event(line) for line in lines)
-                quiet_since = time.monotonic()
-                continue
-            if over:
-                return
-            if time.monotonic() - quiet_since >= HEARTBEAT_S:
-                yield b": still here\n\n"
-                quiet_since = time.monotonic()
-            await asyncio.sleep(LOOK_S)
-    finally:
-        followers.discard(key)
+class _Following(StreamingResponse):
+    """The stream of one follower, who holds a place as long as it lasts."""
+
+    def __init__(self, read: Reader, place: AbstractAsyncContextManager[None]) -> None:
+        super().__init__(_events(read), media_type="text/event-stream", headers=_HEADERS)
+        self._place = place
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_in_time(message: Message) -> None:
+            async with asyncio.timeout(SEND_S):
+                await send(message)
+
+        async with self._place:
+            with contextlib.suppress(TimeoutError):
+                await super().__call__(scope, receive, send_in_time)
+
+
+async def _events(read: Reader) -> AsyncIterator[bytes]:
+    yield b": log\n\n"
+    quiet_since = time.monotonic()
+    while True:
+        lines, over = await run_in_threadpool(read)
+        if lines:
+            yield b"".join(_event(line) for line in lines)
+            quiet_since = time.monotonic()
+            continue
+        if over:
+            return
+        if time.monotonic() - quiet_since >= HEARTBEAT_S:
+            yield b": still here\n\n"
+            quiet_since = time.monotonic()
+        await asyncio.sleep(LOOK_S)
 
 
 def _event(line: LogLine) -> bytes:

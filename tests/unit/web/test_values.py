@@ -12,11 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.adapters.git import objects
-from orchestrator.errors import Invalid
+from orchestrator.errors import Invalid, Unavailable
 from orchestrator.web import errors
 from orchestrator.web.api.common import flag, whole
 from orchestrator.web.dates import maybe_zulu, zulu
 from orchestrator.web.git_process import _Packets, packet, unzipped
+from orchestrator.web.lanes import Lane
 from orchestrator.web.responses import Json, plain
 from orchestrator.web.sessions import TRIES_MAX, TRIES_PERIOD_S, Tries, safe_target
 
@@ -106,6 +107,38 @@ def test_wrong_tries_are_counted_per_address_and_forgotten() -> None:
     for number in range(20_000):
         tries.wrong(str(number), 0.0)
     assert len(tries._known) <= 10_000
+
+
+async def test_a_lane_has_so_many_places_and_so_many_for_each() -> None:
+    lane = Lane("things", total=3, each=2)
+    async with lane.place("a"), lane.place("a"):
+        with pytest.raises(Unavailable, match="Too many things"):
+            async with lane.place("a"):
+                pass
+        async with lane.place("b"):
+            with pytest.raises(Unavailable):
+                async with lane.place("c"):
+                    pass
+    assert lane.held == 0
+
+
+async def test_places_are_handed_on_in_order_and_never_lost() -> None:
+    lane, order = Lane("things", total=1, each=1), list[int]()
+
+    async def come(number: int) -> None:
+        async with lane.place(str(number), wait_s=5):
+            order.append(number)
+
+    async with lane.place("first"):
+        tasks = [asyncio.create_task(come(number)) for number in range(4)]
+        await asyncio.sleep(0)
+        tasks[1].cancel()
+        await asyncio.sleep(0)
+    # Given to the first in line, who is gone before he knows it.
+    tasks[0].cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert order == [2, 3]
+    assert lane.held == 0
 
 
 @given(st.text(max_size=30))
