@@ -3,6 +3,7 @@
 May be called any number of times by any number of gateways: only the first call of a sleep changes anything.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from orchestrator.domain.lifecycle import VISITOR, Answer, Event, ImpossibleTransition, Stage
@@ -32,10 +33,22 @@ _MESSAGES = {
 }
 
 
-def visit(tools: Tools, host: str, *, dead: str | None = None, now: float) -> Visit:
-    """Decide what a visitor of `host` gets. `dead` is an address that refused though the route names it."""
+def nobody(space: Space) -> bool:
+    """Lets no visitor of a private Space in."""
+    return False
+
+
+def visit(
+    tools: Tools, host: str, *, dead: str | None = None, may_read: Callable[[Space], bool] = nobody, now: float
+) -> Visit:
+    """Decide what a visitor of `host` gets. `dead` is an address that refused though the route names it.
+
+    A private Space is missing, and is not woken, for a visitor who may not read it.
+    """
     space = tools.store.space_by_host(host)
     if space is None or VISITOR[space.stage] is Answer.MISSING:
+        return Visit(answer="missing")
+    if space.visibility != "public" and not may_read(space):
         return Visit(answer="missing")
     route = tools.store.route(host)
     if route is not None and route.mode is RouteMode.DRAIN:

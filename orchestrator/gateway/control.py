@@ -6,7 +6,7 @@ Unavailable; what to do then (serve on, hold on, try again) is decided by the ca
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,9 @@ class WakeAnswer:
     page: str = ""
     """Address of the Space's page."""
     retry_after_s: int = 2
+    private: bool = False
+    opened_by: int | None = None
+    """Which of the credentials has opened a private Space."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +60,7 @@ def parse_answer(data: Any) -> WakeAnswer:
     """Read the answer of a wake; raises Invalid."""
     if not isinstance(data, dict) or data.get("answer") not in ("serve", "wait", "explain", "missing"):
         raise Invalid("The internal API gave no answer that the gateway knows.")
-    line, wait = data.get("line"), data.get("retry_after_s")
+    line, wait, opened_by = data.get("line"), data.get("retry_after_s"), data.get("opened_by")
     texts = {name: str(data.get(name) or "")[:_TEXT_MAX] for name in ("stage", "space", "title", "message", "file")}
     page = str(data.get("page") or "")
     return WakeAnswer(
@@ -66,6 +69,8 @@ def parse_answer(data: Any) -> WakeAnswer:
         line=line if isinstance(line, int) else None,
         page=page if page.startswith(("http://", "https://")) else "",
         retry_after_s=max(1, min(3600, int(wait))) if isinstance(wait, int | float) else 2,
+        private=data.get("private") is True,
+        opened_by=opened_by if isinstance(opened_by, int) and opened_by >= 0 else None,
     )
 
 
@@ -80,9 +85,18 @@ class ControlPlane:
             timeout=aiohttp.ClientTimeout(total=_CALL_TIMEOUT_S),
         )
 
-    async def wake(self, host: str, *, path: str, method: str, dead: str | None) -> WakeAnswer:
-        """Ask for a wake of `host`. Repeatable. Raises Unavailable."""
-        body = {"host": host, "path": path, "method": method, "gateway": self._gateway, "dead": dead}
+    async def wake(
+        self, host: str, *, path: str, method: str, dead: str | None, credentials: Sequence[str] = ()
+    ) -> WakeAnswer:
+        """Ask for a wake of `host`, by a visitor who shows `credentials`. Repeatable. Raises Unavailable."""
+        body = {
+            "host": host,
+            "path": path,
+            "method": method,
+            "gateway": self._gateway,
+            "dead": dead,
+            "credentials": list(credentials),
+        }
         async with self._wakes:
             text = await self._post("/internal/wake", body)
         try:

@@ -18,7 +18,7 @@ import aiohttp
 
 from orchestrator.errors import Unavailable
 from orchestrator.gateway.activity import Tabs
-from orchestrator.gateway.clusters import APP, CONNECT_TIMEOUT_S, Address
+from orchestrator.gateway.clusters import APP, CONNECT_TIMEOUT_S, PRIVATE, Address
 
 WINDOW_SOCKET_S = 0.05
 """A Unix socket connects or fails at once."""
@@ -75,7 +75,7 @@ class EnvoyAdmin:
 
     async def look(self, host: str, now: float) -> Look:
         """Counters of the host's app cluster. Raises Unavailable."""
-        parameters: Mapping[str, str] = {"filter": f"^{re.escape(APP + host)}$"}
+        parameters: Mapping[str, str] = {"filter": f"^({APP}|{PRIVATE}){re.escape(host)}$"}
         try:
             async with self._http.get("http://envoy/clusters", params=parameters) as answer:
                 text = await answer.text()

@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from orchestrator.domain.credentials import HEADER
 from orchestrator.gateway.envoy_routes import AGAIN_HEADER, STREAM_IDLE, front_routes, held_routes
 from orchestrator.settings import Settings
 
@@ -199,11 +200,12 @@ def _byte_log() -> dict[str, Any]:
 
 
 def _authorization(settings: Settings) -> dict[str, Any]:
-    """The agent sees these headers and no others: what visitors sign in with is none of its business.
+    """The agent sees these headers and no others; those that open a private Space it hands on and never logs.
 
-    With the agent away the request goes on: an app that is up (a marker may stand) answers, a sleeping one cannot.
+    With the agent away the request goes on: a public app that is up (a marker may stand) answers, a sleeping one
+    cannot, and of a private one no cluster is chosen.
     """
-    seen = ("accept", "sec-fetch-dest", "sec-fetch-mode", "upgrade")
+    seen = ("accept", "sec-fetch-dest", "sec-fetch-mode", "upgrade", "cookie", "authorization", HEADER)
     config = {
         "@type": _TYPE + "filters.http.ext_authz.v3.ExtAuthz",
         "transport_api_version": "V3",

@@ -1,8 +1,11 @@
 """How Envoy picks where a request goes: virtual hosts, the Lua choice and the retry rules, as plain dicts.
 
 There is no route table. Dormouse's own host names form one virtual host that leads to the API; every other name
-asks a few lines of Lua which cluster exists. Cluster names carry a prefix (`pub/`, `hold/`), so that no Host header
-can name a cluster of ours (`xds`, `api`, `hold`).
+asks a few lines of Lua which cluster exists. Cluster names carry a prefix (`pub/`, `prv/`, `hold/`), so that no Host
+header can name a cluster of ours (`xds`, `api`, `hold`).
+
+The public listener never chooses a private Space (`prv/`): its requests are all held, and the hold listener chooses
+it only with the agent's word that this visitor may. Without the agent nobody reaches it.
 
 The Lua of the hold listener never asks for the marker and never answers `hold`: a request that circled between the
 two would do so without end.
@@ -17,6 +20,9 @@ AGAIN_HEADER = "x-dormouse-again"
 """On an answer of the hold listener itself: nothing has reached the app yet, so the front may try again."""
 HELD_HEADER = "x-dormouse-held"
 """Set by the agent's OK: without a changed header Envoy would not choose the cluster anew. Removed before the app."""
+ADMITTED = "admitted"
+"""Its value where the visitor has shown that he may see a private Space. Visitors cannot say it themselves: the public
+listener strips what they send under our names."""
 BODY_BUFFER_BYTES = 1 << 20
 """A request body up to this size can be replayed when the app's connection fails."""
 STREAM_IDLE = "3600s"
@@ -44,6 +50,7 @@ end
 _HELD_LUA = """\
 function envoy_on_route(h)
   local host = space_host(h)
+  if h:headers():get("@HELD@") == "@ADMITTED@" and h:getCluster("prv/" .. host) ~= nil then return "prv/" .. host end
   if h:getCluster("pub/" .. host) ~= nil then return "pub/" .. host end
   return "nobody"
 end
@@ -98,6 +105,7 @@ def held_routes(settings: Settings) -> dict[str, Any]:
 
 def _choice(code: str, settings: Settings, *, default: str) -> dict[str, Any]:
     helper = _HOST_LUA.replace("@INTERNAL@", INTERNAL_DOMAIN.replace(".", "%."))
+    code = code.replace("@HELD@", HELD_HEADER).replace("@ADMITTED@", ADMITTED)
     source = helper.replace("@SPACES@", settings.spaces_domain.lower()) + code
     config = {
         "@type": _TYPE + "router.cluster_specifiers.lua.v3.LuaConfig",

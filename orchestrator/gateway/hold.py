@@ -7,21 +7,26 @@ A request that arrives here found no cluster, a marker, or a replica that refuse
 2. Otherwise the request joins the host's `_Wake`, a task that asks the control plane each second (which heals a lost
    wake and hears of errors) and looks after each push whether the route is in force now.
 3. A browser that opens a page does not wait: it gets the waking page as soon as the first answer says "wait".
+4. Every request for a private Space comes through here. Visitors with other credentials have a `_Wake` of their own,
+   so that nobody is told what was answered to another. What has opened the Space does so for a minute (`Admitted`).
 
-What it must never do: answer OK before Envoy has acknowledged the cluster, or trust a route whose replica refuses.
+What it must never do: answer OK before Envoy has acknowledged the cluster, trust a route whose replica refuses, or
+say anything of a private Space to a visitor whom the control plane does not know.
 """
 
 import asyncio
 import time
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import structlog
 
+from orchestrator.domain.credentials import NOTHING_SHOWN, Credentials
 from orchestrator.domain.space import RouteMode
 from orchestrator.errors import Unavailable
 from orchestrator.gateway import metrics, waking_page
-from orchestrator.gateway.clusters import APP
+from orchestrator.gateway.admitted import Admitted, digest
 from orchestrator.gateway.control import ControlPlane, WakeAnswer
 from orchestrator.gateway.probe import accepts
 from orchestrator.gateway.pulse import Pulse
@@ -37,6 +42,8 @@ _LINGER_S = 10.0
 """A wake that nobody waits for any more still asks until it has had one answer, for so long."""
 _SHARE_PER_HOST = 4
 """One host may fill a quarter of the places."""
+_PUBLIC_KNOWN_S = 2.0
+"""For so long after an answer all visitors of a sleeping public Space are one audience; each answer renews it."""
 log = structlog.get_logger()
 
 
@@ -49,6 +56,7 @@ class Visit:
     method: str
     navigation: bool
     """A browser opens a page, in a tab or a frame."""
+    credentials: Credentials = NOTHING_SHOWN
 
 
 @dataclass(frozen=True)
@@ -57,9 +65,15 @@ class Verdict:
 
     outcome: str
     reply: Reply | None = None
+    admitted: bool = False
+    """The visitor may see this private Space."""
+    signed: bool = False
+    """The signed token in the address is what has opened it."""
 
 
 _PASS = Verdict("passed")
+_EVERYBODY = b""
+"""The audience of a public Space, whatever its visitors show."""
 
 
 class _Wake:
@@ -91,7 +105,12 @@ class Holder:
     ) -> None:
         self._settings, self._run = settings, run
         self._table, self._discovery, self._control = table, discovery, control
-        self._wakes: dict[str, _Wake] = {}
+        self._wakes: dict[tuple[str, bytes], _Wake] = {}
+        """By host and audience."""
+        self._waiting: Counter[str] = Counter()
+        self._admitted = Admitted()
+        self._public_until: dict[str, float] = {}
+        """Hosts without a route that the control plane has just called public."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._held = 0
         self._per_host = max(1, settings.hold_requests_max // _SHARE_PER_HOST)
@@ -102,24 +121,30 @@ class Holder:
         try:
             verdict = await self._decide(visit)
             outcome = verdict.outcome
-            return verdict
+            return self._with_admission(visit, verdict)
         finally:
             metrics.HOLD_SECONDS.labels(outcome).observe(time.monotonic() - began)
 
     async def _decide(self, visit: Visit) -> Verdict:
-        if await self._ready(visit.host):
+        asks_anew = bool(visit.credentials.signed) and not self._knows(visit.host, visit.credentials.signed)
+        if not asks_anew and await self._reachable(visit):
             return _PASS
-        wake = self._wakes.get(visit.host)
-        if self._held >= self._settings.hold_requests_max or (wake and wake.waiting >= self._per_host):
+        key = (visit.host, self._audience(visit))
+        wake = self._wakes.get(key)
+        if self._held >= self._settings.hold_requests_max or self._waiting[visit.host] >= self._per_host:
             return Verdict("full", waking_page.busy(wake.answer if wake else None, full=True))
-        wake = wake or self._begin(visit)
+        wake = wake or self._begin(key, visit)
         self._held += 1
+        self._waiting[visit.host] += 1
         wake.waiting += 1
         metrics.HELD.inc()
         try:
             return await (self._page(wake, visit) if visit.navigation else self._hold(wake, visit))
         finally:
             self._held -= 1
+            self._waiting[visit.host] -= 1
+            if not self._waiting[visit.host]:
+                del self._waiting[visit.host]
             wake.waiting -= 1
             metrics.HELD.dec()
 
@@ -142,27 +167,28 @@ class Holder:
 
     # --- one wake ---------------------------------------------------------------------------------------------------
 
-    def _begin(self, visit: Visit) -> _Wake:
-        wake = self._wakes[visit.host] = _Wake(visit)
-        task = asyncio.create_task(self._follow(wake))
+    def _begin(self, key: tuple[str, bytes], visit: Visit) -> _Wake:
+        # What the first of everybody shows must not decide what all others get.
+        visit = visit if key[1] != _EVERYBODY else replace(visit, credentials=NOTHING_SHOWN)
+        wake = self._wakes[key] = _Wake(visit)
+        task = asyncio.create_task(self._follow(key, wake))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return wake
 
-    async def _follow(self, wake: _Wake) -> None:
+    async def _follow(self, key: tuple[str, bytes], wake: _Wake) -> None:
         """Until the app can be reached, waiting makes no sense, or nobody waits."""
-        host = wake.visit.host
         result: WakeAnswer | None = None
         try:
             while not self._abandoned(wake):
                 result = await self._ask(wake)
-                if result is not None or await self._becomes_ready(host, ASK_EVERY_S):
+                if result is not None or await self._becomes_ready(wake.visit, ASK_EVERY_S):
                     break
         except Exception:
-            log.exception("wake_failed", host=host)
+            log.exception("wake_failed", host=wake.visit.host)
             result = WakeAnswer(answer="explain", message="The gateway met an error of its own. Try again.")
         finally:
-            self._wakes.pop(host, None)
+            self._wakes.pop(key, None)
             if not wake.ended.done():
                 wake.ended.set_result(result)
             wake.heard.beat()
@@ -172,8 +198,13 @@ class Holder:
         visit = wake.visit
         try:
             answer = await self._control.wake(
-                visit.host, path=visit.path, method=visit.method, dead=await self._dead(visit.host)
+                visit.host,
+                path=visit.path,
+                method=visit.method,
+                dead=await self._dead(visit.host),
+                credentials=visit.credentials.shown,
             )
+            self._note(visit, answer)
         except Unavailable as error:
             if not wake.asked:
                 log.warning("wake_not_asked", host=visit.host, reason=str(error))
@@ -192,18 +223,21 @@ class Holder:
 
     # --- is it there? -----------------------------------------------------------------------------------------------
 
-    async def _becomes_ready(self, host: str, within_s: float) -> bool:
+    async def _becomes_ready(self, visit: Visit, within_s: float) -> bool:
         end = time.monotonic() + within_s
         while (left := end - time.monotonic()) > 0:
             ticket = self._discovery.changed.ticket()
-            if await self._ready(host):
+            if await self._reachable(visit):
                 return True
             await self._discovery.changed.wait(ticket, left)
-        return await self._ready(host)
+        return await self._reachable(visit)
 
-    async def _ready(self, host: str) -> bool:
-        route = self._serving(host)
-        return route is not None and await accepts(route.address, self._run)
+    async def _reachable(self, visit: Visit) -> bool:
+        """The replica answers, and this visitor may see it."""
+        route = self._serving(visit.host)
+        if route is None or (route.private and not self._knows(visit.host, *visit.credentials.shown)):
+            return False
+        return await accepts(route.address, self._run)
 
     async def _dead(self, host: str) -> str | None:
         """The address of a replica that refuses connections although its route says SERVE."""
@@ -217,7 +251,33 @@ class Holder:
         route = self._table.get(host)
         if route is None or route.mode is not RouteMode.SERVE:
             return None
-        return route if self._discovery.in_force(APP + host) else None
+        return route if self._discovery.in_force(route.cluster) else None
+
+    # --- who may see it ---------------------------------------------------------------------------------------------
+
+    def _audience(self, visit: Visit) -> bytes:
+        """Visitors with one audience get one answer. A Space that is not known to be public may be private."""
+        route = self._table.get(visit.host)
+        public = not route.private if route else self._public_until.get(visit.host, 0.0) > time.monotonic()
+        shown = visit.credentials.shown
+        return _EVERYBODY if public or not shown else digest(*shown)
+
+    def _note(self, visit: Visit, answer: WakeAnswer) -> None:
+        shown, now = visit.credentials.shown, time.monotonic()
+        if answer.private and answer.opened_by is not None and answer.opened_by < len(shown):
+            self._admitted.allow(visit.host, shown[answer.opened_by], now)
+        self._public_until = {host: until for host, until in self._public_until.items() if until > now}
+        if answer.answer != "missing" and not answer.private:
+            self._public_until[visit.host] = now + _PUBLIC_KNOWN_S
+
+    def _knows(self, host: str, *credentials: str) -> bool:
+        return self._admitted.allows(host, credentials, time.monotonic())
+
+    def _with_admission(self, visit: Visit, verdict: Verdict) -> Verdict:
+        if verdict.outcome == "missing" or not self._knows(visit.host, *visit.credentials.shown):
+            return verdict
+        signed = visit.credentials.signed
+        return replace(verdict, admitted=True, signed=bool(signed) and self._knows(visit.host, signed))
 
 
 def _verdict(answer: WakeAnswer | None, visit: Visit) -> Verdict:

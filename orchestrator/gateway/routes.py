@@ -12,7 +12,17 @@ from typing import Any
 
 from orchestrator.domain.space import RouteMode
 from orchestrator.errors import Invalid
-from orchestrator.gateway.clusters import APP, MARKER, Address, Resource, app_resource, marker_resource, parse_address
+from orchestrator.gateway.clusters import (
+    APP,
+    MARKER,
+    PRIVATE,
+    Address,
+    Resource,
+    app_name,
+    app_resource,
+    marker_resource,
+    parse_address,
+)
 
 
 @dataclass(frozen=True)
@@ -24,6 +34,13 @@ class GatewayRoute:
     address: Address
     address_text: str
     generation: int
+    private: bool = False
+    """Only those may visit whom the control plane lets."""
+
+    @property
+    def cluster(self) -> str:
+        """Name of the cluster that leads to its replica."""
+        return app_name(self.host, private=self.private)
 
 
 @dataclass(frozen=True)
@@ -69,7 +86,9 @@ def _parse_route(row: Mapping[str, Any]) -> GatewayRoute:
     mode = RouteMode(row["mode"])
     text = str(row.get("address") or "")
     address = Address() if mode is RouteMode.GONE else parse_address(text)
-    return GatewayRoute(str(row["host"]), mode, address, text, int(row["generation"]))
+    # A row that does not say who may visit is shown to nobody.
+    private = row.get("private") is not False
+    return GatewayRoute(str(row["host"]), mode, address, text, int(row["generation"]), private)
 
 
 class RouteTable:
@@ -122,7 +141,7 @@ class RouteTable:
         remove: set[str] = set()
         for host in hosts:
             wanted = _wanted(self._routes.get(host))
-            for name in (APP + host, MARKER + host):
+            for name in (APP + host, PRIVATE + host, MARKER + host):
                 resource, present = wanted.get(name), self.resources.get(name)
                 if resource is None and present is not None:
                     remove.add(name)
@@ -135,7 +154,7 @@ class RouteTable:
 def _wanted(route: GatewayRoute | None) -> dict[str, Resource]:
     if route is None:
         return {}
-    resources = [app_resource(route.host, route.address)]
+    resources = [app_resource(route.host, route.address, private=route.private)]
     if route.mode is RouteMode.DRAIN:
         resources.append(marker_resource(route.host))
     return {resource.name: resource for resource in resources}

@@ -129,7 +129,7 @@ def changeable(space: Space | None, caller: Caller | None, name: str) -> Space:
 def _by_header(context: Context, header: str, workers: bool) -> Caller:
     kind, _, value = header.partition(" ")
     token = value.strip() if kind.lower() == "bearer" else _basic_password(value) if kind.lower() == "basic" else ""
-    found = _by_token(context, token) if token and len(token) <= _TOKEN_MAX else None
+    found = by_token(context, token) if token and len(token) <= _TOKEN_MAX else None
     if found is not None and found.token is not None and found.token.is_session:
         found = None  # What a cookie holds is no token: here it would pass without the checks against forged forms.
     elif found is None and workers and token:
@@ -151,13 +151,14 @@ def _basic_password(value: str) -> str:
 
 def _by_cookie(context: Context, request: Request) -> Caller | None:
     session = session_of(request)
-    found = _by_token(context, session) if session else None
+    found = by_token(context, session) if session else None
     if found is None or found.token is None or not found.token.is_session:
         return None
     return Caller(user=found.user, role=found.role, token=found.token, by_cookie=True)
 
 
-def _by_token(context: Context, token: str) -> Caller | None:
+def by_token(context: Context, token: str) -> Caller | None:
+    """The caller whose access token this is. Blocks."""
     try:
         found = context.store.find_token(token_hash(token), context.clock())
     except UnicodeEncodeError:

@@ -47,6 +47,8 @@ class FakeSpace:
     title: str = ""
     message: str = ""
     on_wake: Callable[["FakeControl", str, dict[str, Any]], Awaitable[None]] | None = None
+    opens: str = ""
+    """The one credential that opens it; empty for a public Space."""
     every_time: bool = False
     """Call `on_wake` for each question, not for the first only."""
     wakes: list[dict[str, Any]] = field(default_factory=list)
@@ -62,6 +64,8 @@ class FakeControl:
         self.routes: dict[str, dict[str, Any]] = {}
         self.spaces: dict[str, FakeSpace] = {}
         self.away = False
+        self.refused = 0
+        """Visits of private Spaces that nothing opened."""
         self.acked = -1
         self.quiet: dict[str, int] = {}
         self.active: dict[str, float] = {}
@@ -79,7 +83,15 @@ class FakeControl:
 
     def change(self, host: str, mode: str, address: str = "") -> int:
         self.generation += 1
-        row = {"host": host, "mode": mode, "address": address, "generation": self.generation, "space_id": "s"}
+        private = host in self.spaces and bool(self.spaces[host].opens)
+        row = {
+            "host": host,
+            "mode": mode,
+            "address": address,
+            "generation": self.generation,
+            "space_id": "s",
+            "private": private,
+        }
         if mode == "gone":
             self.routes.pop(host, None)
         else:
@@ -136,7 +148,9 @@ class FakeControl:
         data = await request.json()
         host = data["host"]
         space = self.spaces.get(host)
-        if space is None:
+        shown = data["credentials"]
+        if space is None or (space.opens and space.opens not in shown):
+            self.refused += space is not None
             return web.json_response({"answer": "missing", "stage": "", "space": "", "message": ""})
         space.asking += 1
         space.asking_most = max(space.asking, space.asking_most)
@@ -161,6 +175,8 @@ class FakeControl:
                 "line": 3 if space.stage == "CONFIG_ERROR" else None,
                 "page": "http://localhost/spaces/ann/demo",
                 "retry_after_s": 5,
+                "private": bool(space.opens),
+                "opened_by": shown.index(space.opens) if space.opens else None,
             }
         )
 

@@ -19,6 +19,7 @@ from orchestrator.web.api.common import Readable, Tools, flag, page_size, readab
 from orchestrator.web.context import Context
 from orchestrator.web.dates import zulu
 from orchestrator.web.responses import Json, next_link
+from orchestrator.web.visitors import signed_token
 
 router = APIRouter(prefix="/api/spaces")
 _SORTS = {"createdAt": "created_at", "created_at": "created_at"}
@@ -153,6 +154,14 @@ def auth_check_write(request: Request, owner: str, name: str) -> Json:
 @router.get("/{owner}/{name}/host")
 def host(tools: Tools, space: Readable) -> Json:
     return Json({"host": tools.settings.host_url(space.host), "subdomain": views.subdomain(space)})
+
+
+@router.get("/{owner}/{name}/jwt")
+def visit_token(request: Request, tools: Tools, space: Readable) -> Json:
+    """A token for the app itself, for whoever may read the Space: in its address (`?__sign=`), or as a Bearer token."""
+    user = auth.signed_in(request).user
+    assert user is not None
+    return Json({"token": signed_token(tools, space, user)}, headers={"Cache-Control": "no-store"})
 
 
 @router.get("/{owner}/{name}/status")

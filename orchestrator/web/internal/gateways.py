@@ -9,11 +9,12 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
-from orchestrator.domain.space import Route, RouteMode
+from orchestrator.domain.space import Route, RouteMode, Space
 from orchestrator.flows.visit import visit
 from orchestrator.ports import signals
 from orchestrator.web.context import Context
 from orchestrator.web.internal.announcer import Announcer
+from orchestrator.web.visitors import opened_by
 
 router = APIRouter(prefix="/internal")
 HEARTBEAT_S = 2.0
@@ -36,6 +37,8 @@ class Held(BaseModel):
     method: str = "GET"
     gateway: str = ""
     dead: str | None = None
+    credentials: list[str] = Field(default_factory=list, max_length=8)
+    """What the visitor shows, in case that the Space is private. Never logged."""
 
 
 @router.get("/gateways/{gateway_id}/routes")
@@ -65,6 +68,7 @@ def _row(route: Route) -> dict[str, object]:
         "address": route.address,
         "generation": route.generation,
         "space_id": route.space_id,
+        "private": route.private,
     }
 
 
@@ -84,7 +88,14 @@ def report(request: Request, gateway_id: str, body: Report) -> Response:
 @router.post("/wake")
 def wake(request: Request, body: Held) -> dict[str, object]:
     context: Context = request.app.state.context
-    outcome = visit(context, body.host.lower(), dead=body.dead, now=time.time())
+    opened: int | None = None
+
+    def may_read(space: Space) -> bool:
+        nonlocal opened
+        opened = opened_by(context, space, body.credentials)
+        return opened is not None
+
+    outcome = visit(context, body.host.lower(), dead=body.dead, may_read=may_read, now=time.time())
     space = outcome.space
     problem = space.problem if space else None
     return {
@@ -97,4 +108,6 @@ def wake(request: Request, body: Held) -> dict[str, object]:
         "line": problem.line if problem else None,
         "page": f"{context.settings.public_url}/spaces/{space.full_name}" if space else "",
         "retry_after_s": outcome.retry_after_s,
+        "private": space is not None and space.visibility != "public",
+        "opened_by": opened,
     }

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
+from orchestrator.domain.credentials import with_signature
 from orchestrator.domain.lifecycle import MOVING, Stage, plain
 from orchestrator.domain.space import Build, BuildStatus, Problem, Space, User
 from orchestrator.flows.status import Status
@@ -62,11 +63,19 @@ def badges(space: Space, *, serving: bool) -> tuple[Badge, ...]:
 
 
 def header(
-    settings: Settings, space: Space, status: Status, build: Build | None, *, viewer: Viewer, tab: str, now: float
+    settings: Settings,
+    space: Space,
+    status: Status,
+    build: Build | None,
+    *,
+    viewer: Viewer,
+    tab: str,
+    now: float,
+    signature: str = "",
 ) -> Header:
-    """The head of a Space's pages; `build` is its newest build."""
+    """The head of a Space's pages; `build` is its newest build, `signature` opens the app of a private Space."""
     start, end = text.gradient(space.card, space.full_name)
-    path = space_path(space.owner, space.name)
+    path, address = space_path(space.owner, space.name), app_url(settings, space)
     return Header(
         path=path,
         api=f"/api{path}",
@@ -79,7 +88,7 @@ def header(
         description=text.tidy(space.card.get("short_description"), 200),
         sdk=words.SDKS.get(space.sdk, text.tidy(space.sdk, 20)),
         is_private=space.visibility != "public",
-        app_url=app_url(settings, space),
+        app_url=with_signature(address, signature) if signature else address,
         tab=tab,
         may_write=viewer.may_write,
         status=status_view(space, status, build, writes=viewer.may_write, now=now),

@@ -11,6 +11,7 @@ from orchestrator.domain.space import Build, Space
 from orchestrator.errors import Missing
 from orchestrator.flows.status import status
 from orchestrator.ports.logs import LogLine
+from orchestrator.web.auth import current_user
 from orchestrator.web.context import Context, context_of
 from orchestrator.web.ui import present, present_admin, present_builds, text
 from orchestrator.web.ui.present import Viewer
@@ -24,6 +25,7 @@ from orchestrator.web.ui.view_models import (
     SettingsPage,
     StatusFragment,
 )
+from orchestrator.web.visitors import signed_token
 
 LINES_WITHOUT_SCRIPT = 200
 DOWNLOAD_LINES_MAX = 100_000
@@ -34,8 +36,9 @@ def header(request: Request, space: Space, viewer: Viewer, tab: str) -> Header:
     """The head of the page: what the Space is and how it fares."""
     tools, moment = context_of(request), context_of(request).clock()
     newest = next(iter(tools.store.builds(space.id, limit=1)), None)
-    state = status(tools, space, now=moment)
-    return present.header(tools.settings, space, state, newest, viewer=viewer, tab=tab, now=moment)
+    state, user = status(tools, space, now=moment), current_user(request)
+    signature = signed_token(tools, space, user) if user and space.visibility != "public" else ""
+    return present.header(tools.settings, space, state, newest, viewer=viewer, tab=tab, now=moment, signature=signature)
 
 
 @router.get("")

@@ -91,7 +91,16 @@ def test_the_agent_has_longer_than_the_longest_hold() -> None:
     assert authorization["failure_mode_allow"] is True
     assert authorization["clear_route_cache"] is True
     seen = [pattern["exact"] for pattern in authorization["allowed_headers"]["patterns"]]
-    assert not {"authorization", "cookie"} & set(seen)
+    assert {"authorization", "cookie", "x-hf-authorization"} < set(seen)
+
+
+def test_the_public_listener_never_chooses_a_private_space() -> None:
+    data = config()
+    assert "prv/" not in lua(data, "public")
+    choice = next(line for line in lua(data, "hold").splitlines() if "prv/" in line)
+    assert choice.strip().startswith('if h:headers():get("x-dormouse-held") == "admitted" and ')
+    stripped = walk(manager(data, "public")["early_header_mutation_extensions"])
+    assert {"prefix": "x-dormouse-"} in stripped
 
 
 @pytest.mark.parametrize(("idle_tab_s", "interval"), [(6 * 3600, 10.0), (20, 4.0), (1, 1.0)])

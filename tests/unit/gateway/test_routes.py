@@ -92,7 +92,7 @@ def test_envoy_ends_with_exactly_what_the_last_rows_say(changes: list[tuple[list
 
 
 def test_a_line_of_the_stream_is_read() -> None:
-    row = {"host": HOST, "mode": "serve", "address": "unix:apps/a.sock", "generation": 4, "space_id": "s"}
+    row = {"host": HOST, "mode": "serve", "address": "unix:apps/a.sock", "generation": 4, "private": False}
     line = json.dumps({"full": True, "generation": 4, "routes": [row]}).encode()
     assert parse_change(line) == RouteChange(4, True, (route("serve", generation=4),))
 
