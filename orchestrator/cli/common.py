@@ -5,6 +5,7 @@ Results go to standard output and nothing else does; progress and errors go to s
 """
 
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +19,13 @@ from orchestrator.client.hub import Hub, NotReachable
 from orchestrator.errors import DormouseError
 from orchestrator.settings import Settings
 
+# Whole sequences first (colours, window titles, the rest), so that nothing of their insides is left as text.
+_ESCAPES = re.compile(
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"
+    r"|(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?"
+    r"|\x1b[ -/]*[0-~]"
+)
+
 REFUSED, USAGE, NOT_REACHABLE = 1, 2, 3
 
 Url = Annotated[
@@ -30,6 +38,13 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="NAME for a Space of y
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def printable(line: str) -> str:
+    """What somebody else has written, without what would drive the terminal: one line, no colours, tabs stay."""
+    if line.isascii() and line.isprintable():
+        return line
+    return "".join(c if c.isprintable() or c == "\t" else " " * c.isspace() for c in _ESCAPES.sub("", line))
 
 
 @contextmanager

@@ -1,18 +1,18 @@
 """Following a Space until it runs or needs its author: live on a terminal, a line per phase elsewhere."""
 
 import contextlib
-import re
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TaskID, TextColumn
 from rich.table import Column
 from rich.text import Text
 
-from orchestrator.cli.common import err
+from orchestrator.cli.common import err, printable
 from orchestrator.client.hub import Hub
 from orchestrator.domain.lifecycle import MOVING
 from orchestrator.errors import DormouseError, Refused, Unavailable
@@ -25,7 +25,6 @@ AWAY_LIMIT_S = 20.0
 BRIEF_S = 1.0
 LOG_LINES = 20
 _ORDER = ("", *PHASES, "waiting for a place", "starting")
-_ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 Status = Mapping[str, Any]
 
@@ -75,14 +74,9 @@ def show_log(hub: Hub, name: str, stage: str, console: Console) -> None:
             console.print(f"  | {printable(line)}", markup=False)
 
 
-def printable(line: str) -> str:
-    """What an app has written, without what would drive the terminal."""
-    return "".join(c if c.isprintable() else "\t" if c == "\t" else "" for c in _ANSI.sub("", line))
-
-
 def verdict(name: str, status: Status) -> str:
     """Why it does not run, what to do, and where to look."""
-    reason = status.get("message") or status.get("detail") or ""
+    reason = printable(str(status.get("message") or status.get("detail") or ""))
     page = status.get("page")
     return f"{name} does not run ({status['stage']}). {reason}" + (f"\nSee {page}" if page else "")
 
@@ -128,7 +122,7 @@ class Phases:
 
     def show(self, status: Status) -> None:
         """Take note of a status."""
-        phase = str(status.get("phase") or status["stage"].lower())
+        phase = printable(str(status.get("phase") or status["stage"].lower()))
         moving = status["stage"] in MOVING
         if phase != self._seen:
             self._seen, self._seen_at = phase, self._clock()
@@ -150,7 +144,7 @@ class Phases:
         if self._task is None:
             self._task = self._progress.add_task(words, total=eta_s or None, detail="")
         done = min(float(status.get("elapsed_s") or 0.0), eta_s) if eta_s else None
-        detail = str(status.get("detail", ""))[:80]
+        detail = escape(printable(str(status.get("detail", ""))[:80]))
         self._progress.update(self._task, detail=detail, total=eta_s or None, completed=done)
 
     def _leave(self) -> None:

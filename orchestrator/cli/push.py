@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.common import Token, Url, connected, err
+from orchestrator.cli.common import Token, Url, connected, err, printable
 from orchestrator.client.hub import Hub
 from orchestrator.errors import Invalid
 
@@ -43,13 +43,18 @@ def push(
             if commit.changed:
                 # A Space made a moment ago holds nothing but its first, empty commit.
                 force = force or created
-                commit.push(remote, token=hub.token, show=lambda line: err.print(line, markup=False), force=force)
+                commit.push(remote, token=hub.token, show=show_line, force=force)
         if no_wait:
             print(hub.space(full_name)["host"])
             return
         if not commit.changed:
             say_unchanged(hub, full_name)
         print(follow(hub, full_name)["url"])
+
+
+def show_line(line: str) -> None:
+    """A line of git's, which comes from the server."""
+    err.print(printable(line), markup=False)
 
 
 def say_unchanged(hub: Hub, name: str) -> None:

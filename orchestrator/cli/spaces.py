@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from orchestrator.cli.common import Name, Token, Url, connected, err, out
+from orchestrator.cli.common import Name, Token, Url, connected, err, out, printable
 
 _STYLES = {"RUNNING": "green", "SLEEPING": "blue", "PAUSED": "dim"}
 
@@ -94,10 +94,10 @@ def logs(
 
 
 def print_lines(lines: Iterable[str], *, flush: bool = False) -> int:
-    """Print them; how many there were."""
+    """Print them, as text and nothing else; how many there were."""
     count = 0
     for line in lines:
-        print(line, flush=flush)
+        print(printable(line), flush=flush)
         count += 1
     return count
 

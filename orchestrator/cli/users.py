@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.common import Token, Url, connected, out
+from orchestrator.cli.common import Token, Url, connected, out, printable
 
 app = typer.Typer(no_args_is_help=True, help="List, add and remove users, and make tokens for them.")
 UserName = Annotated[str, typer.Argument(metavar="USER", help="Name of the user.")]
@@ -26,7 +26,7 @@ def list_users(
             return
         for user in users:
             role = "admin" if user.get("isAdmin") else "user"
-            print(user["name"], role, user.get("fullname", ""), sep="\t")
+            print(user["name"], role, printable(user.get("fullname", "")), sep="\t")
 
 
 @app.command("add")

@@ -313,6 +313,25 @@ def test_a_log_without_lines_says_so_beside_the_output(run, sdk, said):
     assert said in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        ("plain [red]text[/red] \tä 🐭", "plain [red]text[/red] \tä 🐭"),
+        ("\x1b[1;31mred\x1b[0m \x9b2Jgone", "red gone"),
+        ("\x1b]0;a title\x07a\x1b]8;;http://evil\x1b\\link\x1b]8;;\x1b\\", "alink"),
+        ("\x1bPsecret\x1b\\b\x1bc\x1b(0c\x1b", "bc"),
+        ("10%\r20%\x07\x08\u202ex\x00", "10% 20%x"),
+    ],
+)
+def test_what_an_app_writes_never_drives_the_terminal(written, shown, capsys):
+    assert spaces.print_lines([written]) == 1
+    push.show_line(f"remote: {written}")
+    captured = capsys.readouterr()
+    assert captured.out == f"{shown}\n"
+    assert captured.err.startswith("remote: ")
+    assert all(char.isprintable() or char in "\t\n" for char in captured.err)
+
+
 # --- the token of this machine --------------------------------------------------------------------------------
 @pytest.fixture
 def installation(tmp_path, monkeypatch):
