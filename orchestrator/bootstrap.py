@@ -48,7 +48,7 @@ def connect(settings: Settings) -> Parts:
         store=open_store(settings.data / "dormouse.db"),
         repositories=GitRepositories(settings.data),
         vault=FernetVault(settings.data / "key"),
-        signals=RedisSignals(f"unix://{redis}"),
+        signals=RedisSignals(redis),
         logs=FileLogs(settings.data),
         build_queue=CeleryQueue(broker_url(settings.run / "redis.sock")),
         runtime=ProcessRuntime(settings.run / "runner.sock"),
