@@ -3,16 +3,22 @@
 import asyncio
 import base64
 import json
+import random
+import re
 import string
 import time
 from pathlib import Path
 
 import httpx
 import pytest
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orchestrator.domain.lifecycle import Event
 from orchestrator.flows.dispatch_build import token_hash
+from orchestrator.runner.runlog import append
 from orchestrator.web.app import create_app
 from orchestrator.web.auth import SESSION_COOKIE
 from orchestrator.web.sessions import SESSIONS_MAX
@@ -235,6 +241,30 @@ def test_every_answer_is_dressed(browser: Browser) -> None:
         assert "unsafe" not in answer.headers["content-security-policy"]
 
 
+def test_strangers_see_what_an_app_writes_only_while_they_wait_for_it(world: WebWorld, browser: Browser) -> None:
+    store, space = world.context.store, world.create("ann/talks")
+
+    def shown() -> tuple[str, list[str]]:
+        told = browser.ask("GET", "/.dormouse/status", headers={"host": space.host}).json()
+        return told["stage"], told["log"]
+
+    def happen(event: Event, **fields: object) -> None:
+        store.happen(space.id, event, now=time.time() - 60, **fields)
+
+    happen(Event.COMMIT_ACCEPTED, sha=space.sha)
+    happen(Event.BUILD_SUCCEEDED, revision_id="r")
+    append(world.context.settings.data / "logs" / "runs" / space.id / "p.ndjson", "the till is open", time.time())
+    assert shown() == ("APP_STARTING", ["the till is open"])
+    happen(Event.PAUSE)
+    assert shown() == ("PAUSED", [])
+    happen(Event.RESTART)
+    assert shown() == ("APP_STARTING", ["the till is open"])
+    happen(Event.REPLICA_READY)
+    assert shown() == ("RUNNING", [])
+    happen(Event.IDLE)
+    assert shown() == ("SLEEPING", [])
+
+
 # --- junk -----------------------------------------------------------------------------------------------------
 def test_large_bodies_are_refused_before_they_are_read(world: WebWorld, browser: Browser) -> None:
     headers = {"authorization": f"Bearer {world.tokens['ann']}"}
@@ -285,6 +315,47 @@ def test_junk_bodies_are_never_an_error_of_ours(world: WebWorld, browser: Browse
             assert answer.status_code < 500, (body[:60], answer.text)
             if path.startswith("/api/") and answer.status_code >= 400:
                 assert isinstance(answer.json(), dict), body[:60]
+
+
+NAMES = {"owner": "ann", "name": "fuzzed", "user": "nobody", "token_id": "x", "rev": "main", "path": "x", "key": "x"}
+VALUES = [
+    None, True, 1.5, -1, 60, 1 << 62, 1 << 70, "", "x", "ann/x", "space", "gradio", "x" * 2000, "\u202e\U0001f42d",
+    "../..", [], [[]], {}, {"a": {"b": []}}, ["x", 1, None], [{"key": 1}], [{"key": "A", "value": "B"}], "---\n[" * 400,
+]  # fmt: skip
+FIELDS = [
+    "type", "name", "organization", "private", "sdk", "key", "value", "description", "secrets", "variables", "flavor",
+    "sleepTimeSeconds", "seconds", "content", "paths", "id", "label", "role", "expiresInDays", "fullname", "isAdmin",
+]  # fmt: skip
+WHOLE = ['{"a":' * 900 + "1" + "}" * 900, json.dumps(VALUES), "1" * 5000, '{"name":"a\\u0000"}', '{"key":["\\ud800"]}']
+
+
+_QUIET = ("GET", "HEAD")
+_TWICE = ("/api/{path}", "/api/users", "/api/users/{user}/tokens", "/api/users/{user}/tokens/{token_id}")
+
+
+def _changing(app: FastAPI) -> list[tuple[str, str]]:
+    """Every address of the API that takes a body, once."""
+    paths = get_openapi(title="x", version="x", routes=app.routes)["paths"]
+    found = [(method.upper(), path) for path, methods in paths.items() for method in methods]
+    return sorted((m, path) for m, path in found if path.startswith("/api/") and m not in _QUIET and path not in _TWICE)
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate Operation ID")
+def test_fuzzed_bodies_get_an_answer_in_words_from_every_endpoint(world: WebWorld, browser: Browser) -> None:
+    chance = random.Random(7)
+    world.create("ann/fuzzed")
+    asked = _changing(create_app(world.context))
+    assert len(asked) > 15
+    headers = {"authorization": f"Bearer {world.tokens['root']}", "content-type": "application/json"}
+    for method, path in asked:
+        address = re.sub(r"\{(\w+)\}", lambda found: NAMES.get(found[1], "x"), path)
+        mixed = [{name: chance.choice(VALUES) for name in chance.sample(FIELDS, 5)} for _ in range(8)]
+        single = [{name: value} for name in FIELDS for value in chance.sample(VALUES, 1)]
+        for body in (*WHOLE, *map(json.dumps, mixed), *map(json.dumps, single)):
+            answer = browser.ask(method, address, content=body.encode(), headers=headers)
+            assert answer.status_code < 500, (method, path, body[:200], answer.text)
+            if answer.status_code >= 400:
+                assert answer.json()["error"], (method, path, body[:200])
 
 
 ODD_SEGMENTS = [
