@@ -41,7 +41,7 @@ class Builder:
             self._leave(order.build_id)
             metrics.builds.labels(outcome=outcome).inc()
         took = round(time.monotonic() - started, 3)
-        log.info("build_ended", space=order.space, build=order.build_id, outcome=outcome, took_s=took)
+        log.debug("build_ended", space=order.space, build=order.build_id, outcome=outcome, took_s=took)
 
     def stop(self) -> None:
         """End every running build at once, and take no more."""

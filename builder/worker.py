@@ -41,7 +41,7 @@ log = structlog.get_logger()
 def make_tools(settings: Settings) -> tuple[Tools, Pythons]:
     """The real adapters."""
     uv = Uv(find_binary(), settings.environ, wheels=settings.wheels)
-    pythons = Pythons(uv, settings.data / "pythons", downloads=settings.python_downloads)
+    pythons = Pythons(uv, settings.data / "pythons", cache=settings.cache / "uv", downloads=settings.python_downloads)
     engine = EnvironmentEngine(settings, uv, pythons)
     return Tools(settings=settings, engine=engine, snapshots=Snapshots(settings)), pythons
 

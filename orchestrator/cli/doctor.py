@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -64,6 +65,7 @@ def examine(chosen: Settings) -> Iterator[Finding]:
     yield _uv()
     yield _disk(chosen.data)
     yield _port(chosen, running=running)
+    yield from _unknown_settings()
     yield _database(chosen)
     if running:
         yield from _children(local.running(chosen))
@@ -133,6 +135,11 @@ def _port(chosen: Settings, *, running: bool) -> Finding:
     return Finding(name="port", state=OK, value=f"{address}, free")
 
 
+def _unknown_settings() -> Iterator[Finding]:
+    for line in all_settings.unknown(os.environ):
+        yield Finding(name="setting", state=WARNING, value=line)
+
+
 def _database(chosen: Settings) -> Finding:
     path = chosen.data / "dormouse.db"
     if not path.exists():
@@ -195,13 +202,17 @@ def _told(found: Mapping[str, Any]) -> Iterator[Finding]:
     level = str(found.get("level"))
     yield Finding(name="isolation", state=levels.get(level, WARNING), value=f"{level} ({found.get('name')})")
     for feature, said in dict(found.get("features") or {}).items():
-        is_on = said == "on"
-        yield Finding(
-            name=f"isolation {feature.replace('_', ' ')}",
-            state=OK if is_on else WARNING,
-            value="on" if is_on else "off",
-            meaning="" if is_on else str(said),
-        )
+        yield _told_feature(feature.replace("_", " "), str(said))
+
+
+def _told_feature(feature: str, said: str) -> Finding:
+    """One feature in the runner's words: they begin with `on` or `off`, or say what is there instead."""
+    value = next((word for word in ("on", "off") if re.match(rf"{word}\b", said)), "weaker")
+    if said.startswith("not available"):
+        value = "off"
+    meaning = "" if said == "on" else said
+    state = OK if re.match(r"on(:|$)", said) else WARNING
+    return Finding(name=f"isolation {feature}", state=state, value=value, meaning=meaning)
 
 
 def _tried(chosen: Settings) -> Iterator[Finding]:

@@ -225,8 +225,8 @@ class Boxes:
         box.update(ready_at=now)
         took_s = now - box.record.started_at
         _start_seconds.observe(took_s)
-        log.info(
-            "replica_ready", space=box.record.space, replica=box.record.replica_id, took_s=round(took_s, 3),
+        log.debug(
+            "app_answers", space=box.record.space, replica=box.record.replica_id, took_s=round(took_s, 3),
             listens=read_status(box.folder).listens, status=status,
         )  # fmt: skip
         self._tell(box)
@@ -246,7 +246,9 @@ class Boxes:
         runlog.append(runlog.log_path(self._site.data, record.space_id, record.replica_id), end.detail, now)
         box.update(ended_at=now, exit_code=end.exit_code, reason=end.reason, detail=end.detail)
         _ends.labels(end.reason).inc()
-        log.info(
+        # That it was stopped is told by whoever had it stopped; an exit code would make it look like a failure.
+        say = log.debug if end.reason == "stopped" else log.info
+        say(
             "replica_ended", space=record.space, replica=record.replica_id, reason=end.reason, exit_code=end.exit_code,
             ran_s=round(now - record.started_at, 1),
         )  # fmt: skip

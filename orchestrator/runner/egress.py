@@ -276,7 +276,8 @@ async def main(settings: Settings) -> None:
     await _give_up_root()
     if os.getppid() != parent:
         return
-    log.info("egress_ready", allowed=settings.egress_allow or None)
+    if settings.egress_allow:
+        log.info("egress_also_allowed", networks=settings.egress_allow)
     await stop.wait()
     server.close()
-    log.info("egress_stopped")
+    log.debug("egress_stopped")

@@ -44,9 +44,14 @@ def _prepare_folders() -> None:
 
 def _report(site: Site) -> None:
     isolation = site.isolation
-    off = {name: text for name, text in isolation.features.items() if not text.startswith("on")}
-    say = log.warning if isolation.level == "none" else log.info
-    say("isolation", level=isolation.level, **off)
+    weaker = {name: text for name, text in isolation.features.items() if not text.startswith("on")}
+    if isolation.level == "none":
+        log.warning("isolation", level=isolation.level, **weaker)
+        return
+    log.info(
+        "isolation", level=isolation.level, **({"weaker": sorted(weaker), "see": "dormouse doctor"} if weaker else {})
+    )
+    log.debug("isolation_weaker", **weaker)
 
 
 async def main(settings: Settings) -> None:
@@ -62,10 +67,10 @@ async def main(settings: Settings) -> None:
     boxes = Boxes(site, Path())
     boxes.adopt()
     server = await ControlServer(boxes, site.isolation).open(SOCKET)
-    log.info("runner_ready")
+    log.debug("runner_ready")
     await stop.wait()
     server.close()
     await boxes.close(_STOP_GRACE_S)
     SOCKET.unlink(missing_ok=True)  # noqa: ASYNC240 - at the end
     os.close(lock)
-    log.info("runner_stopped")
+    log.debug("runner_stopped")

@@ -74,7 +74,11 @@ def prepare_data(data: Path) -> None:
     except (FileExistsError, NotADirectoryError):
         raise Refused(f"{data} cannot be the data folder, since a file is in its place: {change}.") from None
     except OSError as error:
-        reasons = {errno.EROFS: "is on a read-only file system", errno.ENOSPC: "is on a full disk"}
+        reasons = {
+            errno.EROFS: "is on a read-only file system",
+            errno.EACCES: "lies in a folder that is read-only for you",
+            errno.ENOSPC: "is on a full disk",
+        }
         reason = reasons.get(error.errno or 0, f"cannot be written ({os.strerror(error.errno or 0)})")
         raise Refused(f"The data folder {data} {reason}: make room or rights there, or {change}.") from None
 
@@ -131,13 +135,21 @@ def check_port(bind: str, port: int) -> None:
 
 
 def _port_holder(port: int) -> str:
-    """` by NAME (process PID)`, or nothing where the system does not tell."""
+    """` by NAME (process PID)`, another Dormouse as such, or nothing where the system does not tell."""
     with contextlib.suppress(psutil.Error, OSError):
         for connection in psutil.net_connections("tcp"):
             address = connection.laddr
             if connection.status == psutil.CONN_LISTEN and address and address.port == port and connection.pid:
-                return f" by {psutil.Process(connection.pid).name()} (process {connection.pid})"
+                holder = psutil.Process(connection.pid)
+                dormouse = next((process for process in (holder, *holder.parents()) if _is_dormouse(process)), None)
+                name = "another Dormouse" if dormouse else holder.name()
+                return f" by {name} (process {(dormouse or holder).pid})"
     return ""
+
+
+def _is_dormouse(process: psutil.Process) -> bool:
+    command = process.cmdline()
+    return "up" in command and any(Path(word).name in ("dormouse", "orchestrator.cli.main") for word in command)
 
 
 def clean_run_folder(run: Path) -> None:
@@ -152,6 +164,8 @@ def clean_run_folder(run: Path) -> None:
 def preflight(settings: Settings) -> IO[str]:
     """All of the above; the returned lock must be kept. Raises Refused."""
     check_system()
+    if not settings.data.exists():
+        check_port(settings.bind, settings.port)  # A start that is refused for it leaves no folder behind.
     prepare_data(settings.data)
     lock = lock_data(settings.data)
     try:

@@ -11,11 +11,13 @@ import time
 from pathlib import Path
 
 from orchestrator.adapters.database import migrate, open_store
+from orchestrator.domain.lifecycle import Stage
 from orchestrator.errors import Invalid
 from orchestrator.flows.dispatch_build import token_hash
 from orchestrator.settings import Settings
 
 ADMIN = "admin"
+_AWAKE = (Stage.RUNNING, Stage.RUNNING_BUILDING, Stage.RUNNING_APP_STARTING, Stage.APP_STARTING)
 _MARK = "admin_token_made"
 _TOKEN_LENGTH_MIN = 8
 _TOKEN_LETTERS = 40
@@ -48,6 +50,12 @@ def new_token() -> str:
 def main(settings: Settings) -> None:
     """Migrate the database to this version of Dormouse."""
     migrate(settings.data / "dormouse.db")
+
+
+def awake_apps(settings: Settings) -> int:
+    """How many apps the last run left awake, to be started again by this one; static Spaces have no process."""
+    spaces = open_store(settings.data / "dormouse.db").spaces_in(_AWAKE)
+    return sum(space.sdk != "static" and space.revision_id is not None for space in spaces)
 
 
 def create_key(path: Path) -> None:

@@ -77,9 +77,11 @@ def redis_command() -> list[str]:
 def specs(settings: Settings, inherited: Mapping[str, str] = os.environ) -> list[ChildSpec]:
     """The children, in the order in which they are started."""
     env = environment(settings, inherited)
+    # Caddy keeps notes where its user's programs do; what Dormouse makes belongs into its own folder.
+    home = dict.fromkeys(("XDG_DATA_HOME", "XDG_CONFIG_HOME"), str(settings.run))
 
     def child(name: str, argv: Callable[[], Sequence[str]], check: ready.Ready, **rest: object) -> ChildSpec:
-        return ChildSpec(name=name, argv=argv, ready=check, env=env, **rest)  # type: ignore[arg-type]
+        return ChildSpec(**{"name": name, "argv": argv, "ready": check, "env": env, **rest})  # type: ignore[arg-type]
 
     def envoy() -> Sequence[str]:
         from orchestrator.gateway.commands import envoy_command
@@ -109,7 +111,7 @@ def specs(settings: Settings, inherited: Mapping[str, str] = os.environ) -> list
             stop_grace_s=6.0,
             survivors=True,
         ),
-        child("caddy", caddy, ready.socket_accepts("caddy.sock"), stop_stage=1, stop_grace_s=2.0),
+        child("caddy", caddy, ready.socket_accepts("caddy.sock"), stop_stage=1, stop_grace_s=2.0, env=env | home),
         child("api", _python("api"), _api_ready(), after=("redis",), stop_stage=1, stop_grace_s=3.0),
         child(
             "worker",

@@ -77,6 +77,8 @@ class Samples:
         self._console = console
         self._stopping = stopping
         self._file = settings.data / _FILE
+        self._first = True
+        """Whether this start publishes them; a later one only says where they are."""
 
     def run(self) -> None:
         """Publish what is not published yet, then tell where the samples are as soon as it is known how they fare."""
@@ -85,7 +87,7 @@ class Samples:
             ledger = self._note(Ledger(finished=not self._settings.samples))
         if not self._settings.samples:
             return
-        samples = bundled()
+        samples, self._first = bundled(), not ledger.finished
         try:
             with local_hub(self._settings) as hub:
                 if not ledger.finished:
@@ -127,7 +129,7 @@ class Samples:
                     verdicts[sample.name] = self._conclude(sample, state, time.monotonic() - began)
                 elif phases.get(sample.name) != state["phase"]:
                     phases[sample.name] = state["phase"]
-                    log.info("sample_phase", sample=sample.name, phase=state["phase"])
+                    self._log("sample_phase", sample=sample.name, phase=state["phase"])
             time.sleep(_POLL_S)
         lines = [verdicts[sample.name] for sample in samples if verdicts.get(sample.name)]
         if lines and not self._stopping():
@@ -146,10 +148,13 @@ class Samples:
         stage = str(state["stage"])
         page = f"{self._settings.public_url}/spaces/{sample.space}"
         if stage in ("RUNNING", "SLEEPING"):
-            log.info("sample_published", sample=sample.name, stage=stage, took_s=round(took_s, 1))
+            self._log("sample_published", sample=sample.name, stage=stage, took_s=round(took_s, 1))
             return f"  {state['host']}  " + ("runs" if stage == "RUNNING" else "sleeps until its first visit")
         log.warning("sample_does_not_run", sample=sample.name, stage=stage, reason=state.get("message"), page=page)
         return f"  {page}  does not run ({stage}): its page says why"
+
+    def _log(self, event: str, **fields: Any) -> None:
+        (log.info if self._first else log.debug)(event, **fields)
 
     def _note(self, ledger: Ledger) -> Ledger:
         part = self._file.with_suffix(".part")

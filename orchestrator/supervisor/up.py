@@ -10,19 +10,21 @@ import contextlib
 import logging
 import os
 import re
+import shutil
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import structlog
 
 from orchestrator import log as logs
 from orchestrator import metrics
 from orchestrator.errors import DormouseError
-from orchestrator.settings import Settings
+from orchestrator.settings import Settings, unknown
 from orchestrator.supervisor import checks, kernel
 from orchestrator.supervisor.children import ChildSpec, Family
 from orchestrator.supervisor.console import Console, parse
@@ -36,12 +38,15 @@ def up(settings: Settings) -> int:
     """Run until a signal; the exit status. Raises DormouseError where the start is refused."""
     console = Console(as_json=settings.log_json, level=settings.log_level)
     show_own_log(console, settings.log_level)
+    for line in unknown(os.environ):
+        log.warning("unknown_setting", meaning=line)
+    command = command_line()  # As seen from the folder of the caller, which is left below.
     os.umask(0o022)  # The data folder itself lets nobody else in.
     lock = checks.preflight(settings)
     try:
         os.chdir(settings.run)
         kernel.raise_file_limit()
-        return asyncio.run(Up(settings, console).run())
+        return asyncio.run(Up(settings, console, command=command).run())
     finally:
         lock.close()
 
@@ -49,9 +54,10 @@ def up(settings: Settings) -> int:
 class Up:
     """One life of the supervisor."""
 
-    def __init__(self, settings: Settings, console: Console) -> None:
+    def __init__(self, settings: Settings, console: Console, *, command: str = "dormouse") -> None:
         self._settings = settings
         self._console = console
+        self._command = command
         self._stop = asyncio.Event()
         self._signalled = False
         self._family: Family | None = None
@@ -86,8 +92,10 @@ class Up:
         from orchestrator.supervisor.processes import specs
 
         began, settings = time.monotonic(), self._settings
-        token = await self._prepare()
+        token, awake = await self._prepare()
         self._family = make_family(settings, specs(settings), self._console)
+        if awake:
+            self._console.say(f"starting {awake} app{'s' * (awake > 1)} that ran before", event="apps_start_again")
         with self._progress("starting the processes") as on_ready:
             complaining = asyncio.create_task(self._complain(self._family))
             try:
@@ -95,22 +103,32 @@ class Up:
             finally:
                 complaining.cancel()
         log.info("up", took_s=round(time.monotonic() - began, 1), data=str(settings.data))
-        if token:
-            self._console.say(
-                f"\n  admin's token (shown this once): {token}\n  sign in at {settings.public_url}/login\n",
-                event="admin_token",
-            )
+        self._say_how_to_sign_in(token)
         print(f"ready: {ready_url(settings)}", flush=True)
         # A plain daemon thread: the interpreter must not wait for a push that goes on when the signal comes.
         threading.Thread(target=self._publish, name="samples", daemon=True).start()
 
-    async def _prepare(self) -> str:
-        """Key, database and admin, in a thread so that signals are answered meanwhile; the token to show, if any."""
+    def _say_how_to_sign_in(self, token: str) -> None:
+        login, another = f"{self._settings.public_url}/login", f"{self._command} users token admin"
+        if token:
+            self._console.say(
+                f"\n  admin's token (shown this once): {token}\n  sign in at {login}\n"
+                f"  if it gets lost, this makes another: {another}\n",
+                event="admin_token",
+            )
+        else:
+            self._console.say(f"sign in at {login} (a lost token: {another})", event="sign_in")
 
-        def work() -> str:
-            from orchestrator.supervisor.first_start import prepare
+    async def _prepare(self) -> tuple[str, int]:
+        """Key, database and admin, in a thread so that signals are answered meanwhile.
 
-            return prepare(self._settings)
+        The token to show, if any, and how many apps will be started again.
+        """
+
+        def work() -> tuple[str, int]:
+            from orchestrator.supervisor.first_start import awake_apps, prepare
+
+            return prepare(self._settings), awake_apps(self._settings)
 
         with self._console.step("preparing the database"):
             return await asyncio.to_thread(work)
@@ -142,7 +160,8 @@ class Up:
         if self._family is not None:
             began = time.monotonic()
             await self._family.stop()
-            log.info("stopped", took_s=round(time.monotonic() - began, 1))
+            took = time.monotonic() - began
+            self._console.say(f"stopped, all of it, in {took:.1f} s", event="stopped", took_s=round(took, 1))
 
 
 def make_family(settings: Settings, specs: list[ChildSpec], console: Console) -> Family:
@@ -164,6 +183,15 @@ def make_family(settings: Settings, specs: list[ChildSpec], console: Console) ->
         # The command line finds the running installation by these, whatever its own environment says.
         facts={"port": settings.port, "bind": settings.bind, "domain": settings.domain},
     )
+
+
+def command_line() -> str:
+    """How the person who started Dormouse calls it: by its name where that is found, else by its path."""
+    own = Path(sys.prefix) / "bin" / "dormouse"
+    found = shutil.which("dormouse")
+    if not own.exists() or (found is not None and Path(found).resolve() == own.resolve()):
+        return "dormouse"
+    return str(own.relative_to(Path.cwd())) if own.is_relative_to(Path.cwd()) else str(own)
 
 
 def ready_url(settings: Settings) -> str:

@@ -38,6 +38,21 @@ def test_a_busy_port_is_named_with_its_holder(tmp_path):
         port = holder.getsockname()[1]
         result = up(tmp_path / "data", DORMOUSE_PORT=str(port))
     refused(result, f"Port {port} is in use", f"process {os.getpid()}", "DORMOUSE_PORT")
+    assert not (tmp_path / "data").exists(), "a start that is refused leaves nothing behind"
+
+
+def test_another_dormouse_on_the_port_is_named_as_one(tmp_path):
+    source = (
+        "import socket, time\ns = socket.socket()\ns.bind(('127.0.0.1', 0))\ns.listen()\n"
+        "print(s.getsockname()[1], flush=True)\ntime.sleep(60)\n"
+    )
+    script = tmp_path / "dormouse"
+    script.write_text(source)
+    with subprocess.Popen([sys.executable, str(script), "up"], stdout=subprocess.PIPE, text=True) as holder:
+        port = holder.stdout.readline().strip()
+        result = up(tmp_path / "data", DORMOUSE_PORT=port)
+        holder.kill()
+    refused(result, f"Port {port} is in use by another Dormouse (process {holder.pid})")
 
 
 def test_an_address_of_another_machine_is_refused(tmp_path):

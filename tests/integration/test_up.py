@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -48,13 +49,18 @@ def test_standard_output_is_the_one_line(tmp_path):
     assert time.monotonic() - began < 15
     assert (tmp_path / "out").read_text() == f"ready: {product.url}\n"
     shown = (tmp_path / "err").read_text()
-    assert shown.count("admin's token (shown this once): hf_") == 1
+    assert len(re.findall(r"admin's token \(shown this once\): hf_[A-Za-z0-9]{40}\n", shown)) == 1
+    assert "users token admin" in shown
+    for noise in ("egress_ready", "runner_ready", "build_ended"):
+        assert noise not in shown
     assert "Traceback" not in shown
     assert [process for process in family if process.is_running()] == []
     assert (product.data / "key").stat().st_mode & 0o777 == 0o600
     assert product.data.stat().st_mode & 0o777 == 0o700
-    with running(product.data) as again:
-        assert "token" not in "\n".join(line for line in again.lines if "shown this once" in line)
+    with running(product.data, nonsense="1") as again:
+        assert not any("shown this once" in line for line in again.lines)
+        assert sum(f"sign in at {again.url}/login (a lost token: " in line for line in again.lines) == 1
+        assert any("DORMOUSE_NONSENSE is no setting" in line for line in again.lines)
 
 
 def test_the_given_token_is_the_admins_and_is_not_shown(product):
@@ -92,6 +98,28 @@ def test_doctor_knows_the_processes(product):
     assert "isolation" in findings
 
 
+def test_the_command_line_makes_one_token_however_often_it_is_called(product):
+    for _ in range(3):
+        assert dormouse(product, "ls").returncode == 0
+    tokens = product.api("GET", "/api/dormouse/users/admin/tokens").json()
+    assert len([token for token in tokens if token["label"] == "local"]) <= 1
+
+
+def test_nothing_is_left_outside_of_the_data_folder(tmp_path):
+    home = tmp_path / "home"
+    home.mkdir()
+    product = Product(tmp_path / "data")
+    given = product.environment | {"HOME": str(home)}
+    command = [sys.executable, "-m", "orchestrator.cli.main", "up"]
+    with (tmp_path / "out").open("w") as out:
+        process = subprocess.Popen(command, env=given, stdout=out, stderr=subprocess.STDOUT)
+        wait_for(lambda: "ready:" in (tmp_path / "out").read_text(), 60, "the line `ready:`")
+        wait_for(lambda: "pythons_found" in (tmp_path / "out").read_text(), 60, "the worker's look for interpreters")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+    assert list(home.rglob("*")) == []
+
+
 STATIC = {"README.md": "---\ntitle: Page\nsdk: static\n---\n", "index.html": "<h1>hello</h1>", "left/out.txt": "x"}
 
 
@@ -114,6 +142,9 @@ def test_a_folder_becomes_a_running_space(product, tmp_path):
     (source / "index.html").write_text("<h1>changed</h1>")
     assert dormouse(product, "push", str(source), "--name", "admin/my-page").returncode == 0
     assert product.app("my-page").text == "<h1>changed</h1>"
+    again = dormouse(product, "push", str(source))
+    assert (again.returncode, again.stdout.strip()) == (0, product.app_url("my-page"))
+    assert f"Nothing has changed; it runs at {product.app_url('my-page')}." in again.stderr
     rows = json.loads(dormouse(product, "ls", "--json").stdout)
     assert [row["stage"] for row in rows if row["id"] == "admin/my-page"] == ["RUNNING"]
     log = dormouse(product, "logs", "my-page", "--build").stdout.splitlines()
@@ -138,12 +169,45 @@ def test_a_folder_that_cannot_run_says_why_and_where(product, tmp_path):
     assert result.returncode == 1
     assert "CONFIG_ERROR" in result.stderr
     assert "README.md" in result.stderr
-    assert f"{product.url}/spaces/admin/broken" in result.stderr.replace("127.0.0.1", "localhost")
+    assert f"{product.url}/spaces/admin/broken" in result.stderr
+    assert "127.0.0.1" not in result.stderr
     assert "Traceback" not in result.stderr
 
 
+CRASHES = {"app.py": "import sys\nprint('about to give up')\nsys.exit(3)\n", "README.md": "---\nsdk: gradio\n---\n"}
+
+
+def test_an_app_that_crashes_shows_the_end_of_its_log(product, tmp_path):
+    source = folder(tmp_path / "crash", CRASHES)
+    # Without its framework the environment is made in a moment; what is looked at is how the app ends.
+    result = dormouse(product, "push", str(source))
+    assert result.returncode == 1
+    assert "  | about to give up\n" in result.stderr
+    assert "The app ended with exit code 3. Its log says why." in result.stderr
+
+
+def test_orders_and_secrets_by_the_command_line(product, tmp_path):
+    source = folder(tmp_path / "ordered", STATIC)
+    assert dormouse(product, "push", str(source)).returncode == 0
+    slept = dormouse(product, "sleep", "ordered")
+    assert (slept.returncode, slept.stderr.strip()) == (
+        1,
+        "A static Space uses no process; there is nothing to put to sleep.",
+    )
+    assert dormouse(product, "restart", "ordered", "--factory", "--wait").stdout.strip() == product.app_url("ordered")
+    assert dormouse(product, "secrets", "ordered", "set", "KEY=value").returncode == 0
+    assert dormouse(product, "secrets", "ordered").stdout == "KEY\n"
+    assert dormouse(product, "vars", "ordered", "set", "PLACE=here").returncode == 0
+    assert dormouse(product, "vars", "ordered").stdout == "PLACE\there\n"
+    assert dormouse(product, "secrets", "ordered", "rm", "KEY").returncode == 0
+    assert "static" in dormouse(product, "logs", "ordered").stderr
+    assert dormouse(product, "rm", "ordered").returncode == 1
+    assert dormouse(product, "rm", "ordered", "--yes").returncode == 0
+    assert dormouse(product, "open", "ordered").returncode == 1
+
+
 def test_an_unknown_space_is_refused(product):
-    for command in ("sleep", "wake", "open", "logs"):
+    for command in ("sleep", "wake", "open", "logs", "restart", "pause", "vars", "secrets"):
         result = dormouse(product, command, "nowhere")
         assert result.returncode == 1
         assert "nowhere" in result.stderr

@@ -51,8 +51,8 @@ class Python:
 class Pythons:
     """Knows the installed Pythons; may be used from several threads."""
 
-    def __init__(self, uv: Uv, folder: Path, *, downloads: bool) -> None:
-        self._uv, self._folder, self._downloads = uv, folder, downloads
+    def __init__(self, uv: Uv, folder: Path, *, cache: Path, downloads: bool) -> None:
+        self._uv, self._folder, self._cache, self._downloads = uv, folder, cache, downloads
         self._lock = threading.Lock()
         self._known: tuple[Python, ...] = ()
 
@@ -77,13 +77,15 @@ class Pythons:
     def _find(self, control: Control) -> tuple[Python, ...]:
         argv = ["python", "list", "--only-installed", "--output-format", "json", "--no-python-downloads"]
         path = search_path(os.environ.get("PATH", ""), Path.home())
-        done = self._uv.run(argv, control=control, more={"PATH": path, "UV_PYTHON_INSTALL_DIR": str(self._folder)})
+        more = {"PATH": path, "UV_PYTHON_INSTALL_DIR": str(self._folder)}
+        done = self._uv.run(argv, control=control, cache=self._cache, more=more)
         return parse_list(done.out) if done.code == 0 else ()
 
     def _download(self, wanted: str, control: Control) -> bool:
         argv = ["python", "install", wanted, "--no-bin", "--install-dir", str(self._folder)]
         more = {"UV_HTTP_TIMEOUT": "20", "UV_HTTP_RETRIES": "1"}
-        return self._uv.run(argv, control=control, more=more, timeout_s=DOWNLOAD_TIMEOUT_S).code == 0
+        done = self._uv.run(argv, control=control, cache=self._cache, more=more, timeout_s=DOWNLOAD_TIMEOUT_S)
+        return done.code == 0
 
 
 def parse_list(raw: bytes) -> tuple[Python, ...]:

@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from orchestrator.cli import common, follow, life, push, spaces, variables
+from orchestrator.cli import common, doctor, follow, life, push, spaces, variables
 from orchestrator.cli.main import app
 from orchestrator.client import local
 from orchestrator.client.hub import Hub, NotReachable
@@ -393,3 +393,21 @@ def test_pages_have_the_public_address():
     transport = httpx.MockTransport(lambda _request: httpx.Response(200, json=status))
     hub = Hub("http://127.0.0.1:7878", "t", public_url="http://localhost:7878", transport=transport)
     assert hub.status("a/b")["page"] == "http://localhost:7878/spaces/a/b"
+
+
+@pytest.mark.parametrize(
+    ("said", "state", "value"),
+    [
+        ("on", "ok", "on"),
+        ("on: apps reach nothing outside", "ok", "on"),
+        ("on, without a view of its own: x", "warning", "on"),
+        ("off by DORMOUSE_EGRESS=host: x", "warning", "off"),
+        ("not available, so no app is started", "warning", "off"),
+        ("by a watchdog that looks each second", "warning", "weaker"),
+        ("shared: every app has your user id", "warning", "weaker"),
+    ],
+)
+def test_what_is_weaker_is_not_called_off(said, state, value):
+    features = {"level": "full", "name": "process", "features": {"memory": said}}
+    found = list(doctor._told(features))[1]
+    assert (found.name, found.state, found.value) == ("isolation memory", state, value)
