@@ -165,6 +165,7 @@ def test_a_token_is_made_shown_once_used_and_revoked(visit: Visit) -> None:
     page.get_by_role("button", name="Create").click()
     shown = page.locator("#new-token-shown code")
     expect(shown).to_contain_text("hf_")
+    expect(page.get_by_role("button", name="Revoke laptop")).to_be_visible()
     visit.world.tokens["bob again"] = shown.inner_text()
     page.reload()
     expect(page.locator("#new-token-shown")).to_be_hidden()
@@ -172,6 +173,21 @@ def test_a_token_is_made_shown_once_used_and_revoked(visit: Visit) -> None:
     visit.sign_in("bob again", "/settings/tokens")
     page.get_by_role("button", name="Revoke laptop").click()
     expect(page.get_by_role("button", name="Revoke laptop")).to_have_count(0)
+
+
+def test_browsers_that_are_signed_in_are_listed_and_signed_out(visit: Visit) -> None:
+    visit.world.tokens["bob elsewhere"] = visit.world.token("bob", role="read")
+    visit.sign_in("bob elsewhere", "/settings/tokens")
+    visit.page.context.clear_cookies()
+    page = visit.sign_in("bob", "/settings/tokens")
+    listed = page.locator("section", has=page.get_by_role("heading", name="Browsers that are signed in"))
+    this = listed.get_by_role("listitem").filter(has_text="(this browser)")
+    expect(this).to_have_count(1)
+    before = listed.get_by_role("listitem").count()
+    listed.get_by_role("listitem").filter(has_text="read", has_not_text="(this browser)").get_by_role("button").click()
+    expect(listed.get_by_role("listitem")).to_have_count(before - 1)
+    this.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_label("Access token")).to_be_visible()
 
 
 def test_an_admin_adds_and_removes_a_person(visit: Visit) -> None:
