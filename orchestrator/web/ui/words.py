@@ -45,7 +45,7 @@ WORDS: dict[Stage, Words] = {
     ),
     Stage.APP_STARTING: Words(
         "Starting", "busy", "The app is starting.",
-        "It opens here by itself as soon as it answers.", "It opens here by itself as soon as it answers.",
+        "It opens here by itself.", "It opens here by itself.",
     ),
     Stage.RUNNING: Words(
         "Running", "ok", "The app is running.",
