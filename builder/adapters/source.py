@@ -21,6 +21,8 @@ from builder.failures import BuildFailed, broken
 from builder.sandbox.trees import remove_tree
 
 USER = "build"
+ALLOCATION_MAX = "512m"
+"""What git may allocate at once. It streams large files, but builds those in memory that are packed as a difference."""
 _TRIES = 6
 _RETRY_S = 0.25
 _FINAL = re.compile(r"not our ref|HTTP 40[134]|error: 40[134]|Authentication failed|not found", re.IGNORECASE)
@@ -172,6 +174,7 @@ def _environment(token: str = "") -> Mapping[str, str]:
         "gc.auto": "0",
         "fetch.unpackLimit": "1",
         "core.hooksPath": "/dev/null",
+        "core.bigFileThreshold": "32m",
     }
     if token:
         basic = base64.b64encode(f"{USER}:{token}".encode()).decode()
@@ -184,6 +187,7 @@ def _environment(token: str = "") -> Mapping[str, str]:
         "GIT_CONFIG_GLOBAL": "/dev/null",
         "GIT_TERMINAL_PROMPT": "0",
         "GIT_NO_REPLACE_OBJECTS": "1",
+        "GIT_ALLOC_LIMIT": ALLOCATION_MAX,
         "GIT_CONFIG_COUNT": str(len(settings)),
     }
     for number, (key, value) in enumerate(settings.items()):

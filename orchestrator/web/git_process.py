@@ -30,6 +30,12 @@ SLOWEST_BYTES_S = 16 << 10
 GRACE_S = 3.0
 _PIECE = 64 << 10
 _STDERR_MAX = 4096
+_ALLOCATION_REFUSED = b"attempting to allocate"
+"""Git's words when it ends for the limit on its memory."""
+_TAKES_TOO_MUCH = (
+    b"Unpacking this push takes git more memory than it may have: a large file is packed as a difference to another.\n"
+    b"Push with `git -c core.bigFileThreshold=32m push`, or take the file out of the commits that you push.\n"
+)
 _ending: set["asyncio.Task[None]"] = set()
 
 
@@ -97,6 +103,8 @@ class GitResponse(Response):
                 if feed.is_too_large and not feed.told:
                     feed.told = True
                     piece = packet(b"\x02" + self._too_large.encode() + b"\n") + piece
+                if _ALLOCATION_REFUSED in piece:
+                    piece = packet(b"\x02" + _TAKES_TOO_MUCH) + piece
             await sender.send(piece)
             piece = await process.stdout.read(_PIECE)
         await sender.send(packets.rest)

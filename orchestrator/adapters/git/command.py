@@ -3,6 +3,10 @@
 Every call has a limit on time and on output, an environment of its own (no configuration of the machine, the user or
 the caller reaches git), and arguments that cannot be taken for options. Must never follow a path of a repository on
 disk: contents are read as objects, by id.
+
+Git streams large files, but not those that are packed as a difference to another: these it builds in memory, and a
+pack of some kilobytes can ask for gigabytes that way. So git may allocate only so much at once, and only few of our own
+reads of such files run at the same time.
 """
 
 import contextlib
@@ -18,6 +22,12 @@ from orchestrator.errors import Bug, Invalid, Unavailable
 
 TIMEOUT_S = 15.0
 OUTPUT_MAX = 16 << 20
+ALLOCATION_MAX = "512m"
+"""What git may allocate at once; with more it ends, having said so in the words of _ALLOCATION_REFUSED."""
+_ALLOCATION_REFUSED = b"attempting to allocate"
+_LARGE_BYTES = 32 << 20
+_UNPACKING, _LARGE = threading.BoundedSemaphore(4), threading.BoundedSemaphore(4)
+_ROOM_WAIT_S = 10.0
 _PIECE = 64 << 10
 _MEMORY = ("pack.threads=1", "pack.windowMemory=64m", "core.bigFileThreshold=16m", "core.packedGitLimit=256m")
 
@@ -39,6 +49,7 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
         "GIT_OPTIONAL_LOCKS": "0",
         "GIT_ATTR_NOSYSTEM": "1",
         "GIT_NO_REPLACE_OBJECTS": "1",
+        "GIT_ALLOC_LIMIT": ALLOCATION_MAX,
         **(extra or {}),
     }
 
@@ -77,21 +88,65 @@ def run(
 
 
 def read(repository: Path, oid: str, *, start: int = 0, length: int | None = None) -> Iterator[bytes]:
-    """Content of a blob in pieces, `length` bytes from `start`. Closing the iterator ends git."""
-    with _started(repository, ("cat-file", "blob", oid), subprocess.DEVNULL) as process:
+    """Content of a blob in pieces, `length` bytes from `start`. Closing the iterator ends git.
+
+    Raises Invalid for one that takes git too much memory, Unavailable while too many such are read, GitError.
+    """
+    size, is_delta = _facts(repository, oid)
+    wanted = ("cat-file", "blob", oid)
+    with (
+        _room(_LARGE if is_delta and size > _LARGE_BYTES else None),
+        tempfile.TemporaryFile() as errors,
+        _started(repository, wanted, errors) as process,
+    ):
         assert process.stdout is not None
-        skip, left = start, length
-        while left is None or left > 0:
-            piece = process.stdout.read(_PIECE if left is None else min(_PIECE, left + skip))
+        with _room(_UNPACKING if is_delta else None):
+            piece = process.stdout.read(_PIECE)
+        skip, left = start, size - start if length is None else min(length, size - start)
+        while left > 0:
             if not piece:
-                return
-            dropped = min(skip, len(piece))
-            skip -= dropped
-            piece = piece[dropped:]
-            if left is not None:
-                left -= len(piece)
-            if piece:
-                yield piece
+                raise _unreadable(process, errors)
+            kept = piece[skip : skip + left]
+            skip, left = max(0, skip - len(piece)), left - len(kept)
+            if kept:
+                yield kept
+            piece = process.stdout.read(min(_PIECE, skip + left)) if left else b""
+
+
+def _facts(repository: Path, oid: str) -> tuple[int, bool]:
+    """Size of a blob, and whether it is packed as a difference to another."""
+    answer = run(repository, "cat-file", "--batch-check=%(objectsize) %(deltabase)", data=f"{oid}\n".encode())
+    size, _, base = answer.decode("ascii", "replace").strip().partition(" ")
+    if not size.isdigit():
+        raise GitError(f"git has no object {oid}: {answer[:200]!r}")
+    return int(size), base.strip("0") != ""
+
+
+@contextlib.contextmanager
+def _room(semaphore: threading.BoundedSemaphore | None) -> Iterator[None]:
+    if semaphore is None:
+        yield
+        return
+    if not semaphore.acquire(timeout=_ROOM_WAIT_S):
+        raise Unavailable("Too many large files are being read at once; try again in a moment.", 5.0)
+    try:
+        yield
+    finally:
+        semaphore.release()
+
+
+def _unreadable(process: "subprocess.Popen[bytes]", errors: IO[bytes]) -> Invalid | GitError:
+    """Why git ended before it had sent everything."""
+    code = process.wait()
+    errors.seek(0)
+    said = errors.read(2000)
+    if _ALLOCATION_REFUSED in said:
+        limit = ALLOCATION_MAX.removesuffix("m")
+        return Invalid(
+            f"This file cannot be read: it is packed as a difference to another one, and unpacking it takes git more "
+            f"than {limit} MiB of memory. Push it again with `git -c core.bigFileThreshold=32m push`, or remove it."
+        )
+    return GitError(f"git cat-file failed ({code}): {said.decode(errors='replace')}")
 
 
 @contextlib.contextmanager

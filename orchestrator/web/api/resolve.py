@@ -17,7 +17,7 @@ from starlette.responses import Response, StreamingResponse
 from orchestrator.errors import Unavailable
 from orchestrator.ports.repositories import TreeEntry
 from orchestrator.web.api.common import Readable, Tools, resolved
-from orchestrator.web.errors import EntryMissing
+from orchestrator.web.errors import EntryMissing, TooLarge
 
 router = APIRouter(prefix="/spaces/{owner}/{name}/resolve")
 _AT_ONCE_MAX = 1 << 20
@@ -33,6 +33,9 @@ def resolve(request: Request, tools: Tools, space: Readable, rev: str, path: str
     entry = tools.repositories.entry(space.id, sha, path)
     if entry is None or entry.kind not in ("file", "symlink"):
         raise EntryMissing(f"There is no file {path[:200]!r} in revision {rev[:60]} of {space.full_name}.", sha)
+    if entry.size > tools.settings.repo_bytes_max:
+        limit = tools.settings.repo_bytes_max >> 20
+        raise TooLarge(f"{path[:200]!r} is larger than the {limit} MiB that Dormouse sends of one file.")
     headers = _headers(entry, sha)
     if f'"{entry.oid}"' in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers=headers)
@@ -52,7 +55,9 @@ def resolve(request: Request, tools: Tools, space: Readable, rev: str, path: str
     if len(downloads) >= _DOWNLOADS_MAX:
         raise Unavailable("Too many large files are being downloaded at once; try again in a moment.", 5.0)
     pieces = tools.repositories.stream(space.id, entry.oid, start=first, length=length)
-    return StreamingResponse(_content(downloads, pieces), status, headers)
+    # With the first piece it is known that git can read the file; later a failure could only break the answer off.
+    head = next(pieces)
+    return StreamingResponse(_content(downloads, head, pieces), status, headers)
 
 
 def _headers(entry: TreeEntry, sha: str) -> dict[str, str]:
@@ -87,10 +92,11 @@ def _part(request: Request, entry: TreeEntry) -> tuple[int, int, int] | None:
     return (first, last - first + 1, 206) if first <= last else None
 
 
-async def _content(downloads: set[object], pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
+async def _content(downloads: set[object], head: bytes, pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
     """Pieces as the client takes them; git ends with the request, however that ends."""
     downloads.add(pieces)
     try:
+        yield head
         while (piece := await run_in_threadpool(next, pieces, b"")) != b"":
             yield piece
     finally:
