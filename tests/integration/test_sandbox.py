@@ -63,7 +63,7 @@ attempt("tcp", lambda: tcp(5555))
 attempt("host process", lambda: os.kill({os.getpid()}, 0))
 attempt("replace proxy", lambda: os.unlink("/run/egress/egress.sock"))
 attempt("link beside proxy", lambda: os.symlink("/x", "/run/egress/x"))
-for place in ("/", "/run", "/opt/env", "/opt/dormouse", "/usr", "/etc"):
+for place in ("/", "/dev", "/run", "/opt/env", "/opt/dormouse", "/usr", "/etc"):
     attempt("write " + place, lambda: open(place + "/x", "w"))
 for name in ("environ", "mem", "fd", "maps", "cwd"):
     attempt("pid 1 " + name, lambda: os.listdir("/proc/1/fd") if name == "fd" else open("/proc/1/" + name).read(1))
@@ -78,7 +78,7 @@ serve()
     assert found["data"] == [False] * 3
     assert found["abstract"] == found["host abstract"] == found["tcp"] == "ConnectionRefusedError:111"
     assert found["host process"] == "ProcessLookupError:3"
-    for place in ("/", "/run", "/opt/env", "/opt/dormouse", "/usr", "/etc"):
+    for place in ("/", "/dev", "/run", "/opt/env", "/opt/dormouse", "/usr", "/etc"):
         assert found[f"write {place}"] in ("OSError:30", "PermissionError:13"), place
     assert found["replace proxy"] == found["link beside proxy"] == "OSError:30"
     for name in ("environ", "mem", "fd", "maps", "cwd"):
