@@ -155,3 +155,23 @@ def test_what_is_quiet_is_kept_until_the_drain_is_over(world):
     assert quiet() == {two.host: two.generation}
     change(world, two, RouteMode.GONE)
     assert quiet() == {}
+
+
+def test_a_change_of_visibility_is_a_change_of_its_routes(world):
+    space = world.built(world.building("a/one"))
+    route = world.store.serve(space, world.replica(space), now=1.0)
+    assert not route.private
+    world.store.update_space(space.id, visibility="private")
+    closed = world.store.route(space.host)
+    assert (closed.private, closed.mode, closed.since) == (True, RouteMode.SERVE, route.since)
+    assert world.store.routes(route.generation) == [closed]
+    world.store.update_space(space.id, visibility="private", sleep_time_s=9)
+    assert world.store.route(space.host) == closed
+    drained = change(world, closed, RouteMode.DRAIN)
+    world.store.update_space(space.id, visibility="public")
+    opened = world.store.route(space.host)
+    assert (opened.private, opened.mode) == (False, RouteMode.DRAIN)
+    assert opened.generation > drained.generation
+    gone = change(world, opened, RouteMode.GONE)
+    world.store.update_space(space.id, visibility="private")
+    assert world.store.route(space.host).generation == gone.generation

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -109,6 +110,24 @@ def test_one_bad_row_does_not_stop_the_others() -> None:
 def test_a_line_that_is_none_is_refused(line: bytes) -> None:
     with pytest.raises(Invalid):
         parse_change(line)
+
+
+def test_a_private_space_has_a_cluster_that_the_public_listener_does_not_know() -> None:
+    table = RouteTable()
+    table.apply(change(route("serve")))
+    push = table.apply(change(replace(route("serve"), private=True)))
+    assert (set(push.put), push.remove) == ({"prv/a.localhost"}, {"pub/a.localhost"})
+    assert host_of("prv/a.localhost") == HOST
+    push = table.apply(change(replace(route("drain"), private=True)))
+    assert (set(push.put), push.remove) == ({"hold/a.localhost"}, frozenset())
+    push = table.apply(change(full=True))
+    assert push.remove == {"prv/a.localhost", "hold/a.localhost"}
+
+
+@pytest.mark.parametrize("said", [{}, {"private": None}, {"private": "no"}, {"private": True}])
+def test_a_route_is_private_unless_it_says_that_it_is_not(said: dict[str, object]) -> None:
+    row = {"host": HOST, "mode": "serve", "address": "unix:apps/a.sock", "generation": 4, **said}
+    assert parse_change(json.dumps({"generation": 5, "routes": [row]}).encode()).routes[0].private
 
 
 def test_addresses() -> None:
