@@ -46,10 +46,10 @@ def _report(site: Site) -> None:
     isolation = site.isolation
     weaker = {name: text for name, text in isolation.features.items() if not text.startswith("on")}
     if isolation.level == "none":
-        log.warning("isolation", level=isolation.level, **weaker)
+        log.warning("isolation", degree=isolation.level, **weaker)
         return
     log.info(
-        "isolation", level=isolation.level, **({"weaker": sorted(weaker), "see": "dormouse doctor"} if weaker else {})
+        "isolation", degree=isolation.level, **({"weaker": sorted(weaker), "see": "dormouse doctor"} if weaker else {})
     )
     log.debug("isolation_weaker", **weaker)
 
