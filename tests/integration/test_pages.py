@@ -268,6 +268,7 @@ def test_buttons_follow_the_state_without_a_reload(visit: Visit) -> None:
     serve(visit.world, "ann/buttons")
     expect(buttons.first).to_have_text("Sleep now")
     page.get_by_role("button", name="Sleep now").click()
+    expect(page.get_by_role("status").filter(has_text="It falls asleep as soon as")).to_be_visible()
     withdraw(visit.world, space)
     store.happen(space.id, Event.IDLE, now=time.time())
     expect(buttons.first).to_have_text("Wake")
