@@ -8,11 +8,12 @@ import pytest
 
 from orchestrator.domain.lifecycle import Event, Stage
 from orchestrator.domain.names import CommitSha, SpaceName
-from orchestrator.domain.space import Problem, Space, Variable
+from orchestrator.domain.space import BuildStatus, Problem, Space, Variable
 from orchestrator.errors import Invalid, Unavailable
 from orchestrator.flows import life, receive_commit
 from orchestrator.flows.create_space import create_space
 from orchestrator.flows.request_build import request_build
+from orchestrator.flows.status import status
 from orchestrator.ports.repositories import TreeEntry
 from tests.support.flow_world import SHA, Repositories, World
 
@@ -185,3 +186,24 @@ async def test_a_variable_set_after_a_failed_start_starts_the_newest_revision(wo
     assert space.stage is Stage.RUNTIME_ERROR
     space = life.set_variable(world.tools, space, Variable(key="KEY", value="x"), secret=True, now=time.time())
     assert space.revision_id == newest
+
+
+def test_between_two_rows_a_build_does_not_seem_to_wait_again(world: World) -> None:
+    space = world.new()
+    request_build(world.tools, space, SHA, now=time.time(), text="commit")
+    build = world.store.builds(space.id)[0]
+    assert status(world.tools, world.look(space), now=time.time()).phase == "queued"
+    world.store.build_finished(build.id, BuildStatus.SUCCEEDED, now=time.time() + 1)
+    assert status(world.tools, world.look(space), now=time.time() + 1).phase == "report"
+
+
+def test_a_start_waits_for_a_place_only_if_there_is_a_line(world: World) -> None:
+    spaces = [world.new(f"app{number}") for number in range(2)]
+    for space in spaces:
+        request_build(world.tools, space, SHA, now=time.time(), text="commit")
+    world.built(spaces[0])
+    later = time.time() + 5
+    assert status(world.tools, world.look(spaces[0]), now=later).phase == "starting", "it is alone"
+    world.built(spaces[1])
+    assert status(world.tools, world.look(spaces[1]), now=time.time()).phase == "starting", "it has just come"
+    assert status(world.tools, world.look(spaces[1]), now=later).phase == "waiting for a place"
