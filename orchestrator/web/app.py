@@ -43,7 +43,7 @@ def create_app(context: Context) -> FastAPI:
     app.state.context = context
     app.state.tries = sessions.Tries()
     app.state.log_followers = logs.followers()
-    app.state.downloads = set()
+    app.state.downloads = resolve.downloads()
     app.state.git_lanes = git_lanes.GitLanes()
     app.state.error_page = pages.render_error
     app.state.login_page = pages.render_login

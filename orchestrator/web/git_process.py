@@ -262,5 +262,8 @@ async def _end(process: asyncio.subprocess.Process) -> None:
     try:
         async with asyncio.timeout(GRACE_S):
             await process.wait()
+        # What nobody has read keeps the pipes open otherwise.
+        for stream in (process.stdout, process.stderr):
+            await _head(stream)
     except (TimeoutError, asyncio.CancelledError):
         _signal(process, signal.SIGKILL)

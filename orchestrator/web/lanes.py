@@ -7,11 +7,17 @@ and within a lane nobody (a person, a build, a stranger's address) gets more tha
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AbstractAsyncContextManager
+
+from starlette.responses import StreamingResponse
+from starlette.types import Message, Receive, Scope, Send
 
 from orchestrator.errors import Unavailable
 
 RETRY_AFTER_S = 5.0
+SEND_S = 60.0
+"""A client that takes nothing for so long is given up."""
 
 
 class Lane:
@@ -67,3 +73,39 @@ class Lane:
             raise
         finally:
             self._waiting.remove(entry)
+
+
+class HeldStream(StreamingResponse):
+    """A stream that holds a place as long as it lasts.
+
+    `content` begins when the place is there, and is closed however this ends. The head of the answer follows the first
+    piece: with that it is known that there is something to send, and later a failure could only break the answer off.
+    """
+
+    def __init__(
+        self,
+        content: AsyncGenerator[bytes, None],
+        place: AbstractAsyncContextManager[None],
+        *,
+        status: int = 200,
+        headers: dict[str, str],
+        media_type: str | None = None,
+    ) -> None:
+        super().__init__(content, status, headers, media_type)
+        self._content, self._place = content, place
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_in_time(message: Message) -> None:
+            async with asyncio.timeout(SEND_S):
+                await send(message)
+
+        async with self._place, contextlib.aclosing(self._content):
+            self.body_iterator = _after(await anext(self._content, b""), self._content)
+            with contextlib.suppress(TimeoutError):
+                await super().__call__(scope, receive, send_in_time)
+
+
+async def _after(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    async for piece in rest:
+        yield piece

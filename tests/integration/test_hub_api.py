@@ -2,6 +2,8 @@
 
 import concurrent.futures
 import contextlib
+import os
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -20,6 +22,7 @@ from huggingface_hub.errors import (
 from orchestrator.domain.lifecycle import Event, Stage
 from orchestrator.domain.names import CommitSha
 from orchestrator.domain.space import BuildStatus, Revision
+from orchestrator.web import lanes
 from orchestrator.web.api.logs import FOLLOWED_MAX
 from tests.support.git import push_files
 from tests.support.web_world import WebWorld, web_world
@@ -132,7 +135,7 @@ def test_what_cannot_be_created_is_refused_in_words(
 
 def test_delete_removes_it_from_sight(ann: HfApi, bob: HfApi) -> None:
     ann.create_repo("ann/gone", repo_type="space", space_sdk="gradio")
-    with pytest.raises(HfHubHTTPError, match="Only ann"):
+    with pytest.raises(HfHubHTTPError, match="Only its owner or an admin"):
         bob.delete_repo("ann/gone", repo_type="space")
     ann.delete_repo("ann/gone", repo_type="space")
     assert not ann.repo_exists("ann/gone", repo_type="space")
@@ -322,7 +325,7 @@ def test_variables_and_secrets(ann: HfApi, bob: HfApi, world: WebWorld) -> None:
     assert set(ann.get_space_secrets("ann/varied")) == {"KEY"}
     ann.delete_space_secret("ann/varied", "KEY")
     assert ann.get_space_secrets("ann/varied") == {}
-    with pytest.raises(HfHubHTTPError, match="Only ann"):
+    with pytest.raises(HfHubHTTPError, match="Only its owner or an admin"):
         bob.add_space_secret("ann/varied", "KEY", "x")
     with pytest.raises(HfHubHTTPError, match="no variable name"):
         ann.add_space_variable("ann/varied", "not a name", "x")
@@ -376,6 +379,26 @@ def test_nobody_follows_so_many_logs_that_others_cannot(world: WebWorld) -> None
     while world.app.state.log_followers.held:
         assert time.monotonic() < deadline, "places of clients that have gone are still held"
         time.sleep(0.05)
+
+
+def test_downloads_of_a_client_that_does_not_read_make_room(world: WebWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lanes, "SEND_S", 0.5)
+    world.create("ann/heavy")
+    push_files(world.remote("ann/heavy", "ann"), {"x.bin": os.urandom(8 << 20)}, message="heavy")
+    assert world.app is not None
+    lane = world.app.state.downloads["stranger"]
+    host, _, port = world.url.removeprefix("http://").partition(":")
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect((host, int(port)))
+        client.sendall(f"GET /spaces/ann/heavy/resolve/main/x.bin HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode())
+        for wanted in (1, 0):
+            deadline = time.monotonic() + 10
+            while lane.held != wanted:
+                assert time.monotonic() < deadline, f"{lane.held} places are held, not {wanted}"
+                time.sleep(0.005)
+    whole = httpx.get(f"{world.url}/spaces/ann/heavy/resolve/main/x.bin")
+    assert (whole.status_code, len(whole.content)) == (200, 8 << 20)
 
 
 # --- ours -----------------------------------------------------------------------------------------------------

@@ -6,16 +6,13 @@ many events as it has printed. Then it follows. A comment keeps a quiet connecti
 """
 
 import asyncio
-import contextlib
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncGenerator, Callable, Sequence
 
 from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
-from starlette.types import Message, Receive, Scope, Send
 
 from orchestrator.domain.names import BuildId
 from orchestrator.domain.space import Build, BuildStatus, Space
@@ -25,7 +22,7 @@ from orchestrator.web import auth
 from orchestrator.web.api.common import Tools, Writable
 from orchestrator.web.context import Context
 from orchestrator.web.dates import zulu
-from orchestrator.web.lanes import Lane
+from orchestrator.web.lanes import HeldStream, Lane
 
 router = APIRouter(prefix="/api/spaces/{owner}/{name}/logs")
 
@@ -33,8 +30,6 @@ HEARTBEAT_S = 20.0
 LOOK_S = 0.5
 FOLLOWERS_MAX, FOLLOWED_MAX = 500, 24
 """In all, and by one person."""
-SEND_S = 60.0
-"""A client that takes nothing for so long is given up: the next heartbeat would wait for it for ever."""
 _LINES = 1000
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 _OVER = frozenset((BuildStatus.SUCCEEDED, BuildStatus.FAILED, BuildStatus.SUPERSEDED, BuildStatus.CANCELLED))
@@ -102,27 +97,10 @@ def _stream(request: Request, read: Reader) -> StreamingResponse:
     caller = auth.signed_in(request)
     assert caller.user is not None
     lane: Lane = request.app.state.log_followers
-    return _Following(read, lane.place(caller.user.id))
+    return HeldStream(_events(read), lane.place(caller.user.id), headers=_HEADERS, media_type="text/event-stream")
 
 
-class _Following(StreamingResponse):
-    """The stream of one follower, who holds a place as long as it lasts."""
-
-    def __init__(self, read: Reader, place: AbstractAsyncContextManager[None]) -> None:
-        super().__init__(_events(read), media_type="text/event-stream", headers=_HEADERS)
-        self._place = place
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_in_time(message: Message) -> None:
-            async with asyncio.timeout(SEND_S):
-                await send(message)
-
-        async with self._place:
-            with contextlib.suppress(TimeoutError):
-                await super().__call__(scope, receive, send_in_time)
-
-
-async def _events(read: Reader) -> AsyncIterator[bytes]:
+async def _events(read: Reader) -> AsyncGenerator[bytes, None]:
     yield b": log\n\n"
     quiet_since = time.monotonic()
     while True:

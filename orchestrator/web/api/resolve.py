@@ -7,21 +7,26 @@ never followed.
 
 import contextlib
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import AbstractAsyncContextManager
 from urllib.parse import quote, unquote
 
 from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
-from orchestrator.errors import Unavailable
 from orchestrator.ports.repositories import TreeEntry
+from orchestrator.web import auth
 from orchestrator.web.api.common import Readable, Tools, resolved
 from orchestrator.web.errors import EntryMissing, TooLarge
+from orchestrator.web.lanes import HeldStream, Lane
+from orchestrator.web.sessions import client_key
 
 router = APIRouter(prefix="/spaces/{owner}/{name}/resolve")
 _AT_ONCE_MAX = 1 << 20
-_DOWNLOADS_MAX = 64
+_DOWNLOADS = {"person": (32, 16), "stranger": (32, 8)}
+"""Of large files: at once, and by one person or from one address."""
+_PLACE_WAIT_S = 20.0
 _RANGE = re.compile(r"bytes=(\d{0,15})-(\d{0,15})")
 _HARMLESS = {"png": "image/png", "jpg": "image/jpeg", "jpeg": "image/jpeg", "gif": "image/gif", "webp": "image/webp"}
 
@@ -51,13 +56,22 @@ def resolve(request: Request, tools: Tools, space: Readable, rev: str, path: str
     if length <= _AT_ONCE_MAX:
         content = b"".join(tools.repositories.stream(space.id, entry.oid, start=first, length=length))
         return Response(content, status, headers)
-    downloads: set[object] = request.app.state.downloads
-    if len(downloads) >= _DOWNLOADS_MAX:
-        raise Unavailable("Too many large files are being downloaded at once; try again in a moment.", 5.0)
     pieces = tools.repositories.stream(space.id, entry.oid, start=first, length=length)
-    # With the first piece it is known that git can read the file; later a failure could only break the answer off.
-    head = next(pieces)
-    return StreamingResponse(_content(downloads, head, pieces), status, headers)
+    return HeldStream(_content(pieces), _place(request), status=status, headers=headers)
+
+
+def downloads() -> dict[str, Lane]:
+    """The lanes of those who download, for an application."""
+    what = "large files are being downloaded at once"
+    return {name: Lane(what, total=total, each=each) for name, (total, each) in _DOWNLOADS.items()}
+
+
+def _place(request: Request) -> AbstractAsyncContextManager[None]:
+    lanes: dict[str, Lane] = request.app.state.downloads
+    user = auth.current_user(request)
+    if user is None:
+        return lanes["stranger"].place(client_key(request), wait_s=_PLACE_WAIT_S)
+    return lanes["person"].place(user.id, wait_s=_PLACE_WAIT_S)
 
 
 def _headers(entry: TreeEntry, sha: str) -> dict[str, str]:
@@ -92,14 +106,11 @@ def _part(request: Request, entry: TreeEntry) -> tuple[int, int, int] | None:
     return (first, last - first + 1, 206) if first <= last else None
 
 
-async def _content(downloads: set[object], head: bytes, pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
+async def _content(pieces: Iterator[bytes]) -> AsyncGenerator[bytes, None]:
     """Pieces as the client takes them; git ends with the request, however that ends."""
-    downloads.add(pieces)
     try:
-        yield head
         while (piece := await run_in_threadpool(next, pieces, b"")) != b"":
             yield piece
     finally:
-        downloads.discard(pieces)
         with contextlib.suppress(ValueError):
             pieces.close()  # type: ignore[attr-defined]
