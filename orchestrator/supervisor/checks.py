@@ -161,10 +161,17 @@ def clean_run_folder(run: Path) -> None:
                 Path(entry.path).unlink(missing_ok=True)
 
 
+def _is_new(data: Path) -> bool:
+    try:
+        return not data.exists()
+    except OSError:
+        return False  # Below a folder that cannot be entered; `prepare_data` says so.
+
+
 def preflight(settings: Settings) -> IO[str]:
     """All of the above; the returned lock must be kept. Raises Refused."""
     check_system()
-    if not settings.data.exists():
+    if _is_new(settings.data):
         check_port(settings.bind, settings.port)  # A start that is refused for it leaves no folder behind.
     prepare_data(settings.data)
     lock = lock_data(settings.data)
