@@ -259,11 +259,12 @@ def _signal(process: asyncio.subprocess.Process, number: signal.Signals) -> None
 
 async def _end(process: asyncio.subprocess.Process) -> None:
     _signal(process, signal.SIGTERM)
+    # What nobody has read would keep the pipes open, and asyncio waits for these too.
+    ended = asyncio.gather(process.wait(), _head(process.stdout), _head(process.stderr))
     try:
         async with asyncio.timeout(GRACE_S):
-            await process.wait()
-        # What nobody has read keeps the pipes open otherwise.
-        for stream in (process.stdout, process.stderr):
-            await _head(stream)
-    except (TimeoutError, asyncio.CancelledError):
+            await asyncio.shield(ended)
+    except (TimeoutError, asyncio.CancelledError) as error:
         _signal(process, signal.SIGKILL)
+        if isinstance(error, TimeoutError):
+            await ended
