@@ -22,7 +22,7 @@ _SECRET_SHAPES = (
     (re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}"), r"\1 " + _MASK),
     (re.compile(r"(://[^/\s:@]*:)[^/\s@]+@"), r"\1" + _MASK + "@"),
     (re.compile(r"(?i)([?&](?:__sign|token|access_token)=)[^&\s\"']+"), r"\1" + _MASK),
-    (re.compile(r"\b(hf|dm)_[A-Za-z0-9_-]{16,}"), r"\1_" + _MASK),
+    (re.compile(r"\b(hfb?)_[A-Za-z0-9_-]{16,}"), r"\1_" + _MASK),
 )
 # Libraries whose everyday lines say nothing that ours do not say better.
 _QUIET = ("httpx", "httpcore", "uvicorn.access", "uvicorn.error", "alembic", "asyncio", "aiohttp.access")

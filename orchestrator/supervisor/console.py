@@ -17,7 +17,7 @@ from typing import Any
 from rich.console import Console as RichConsole
 from rich.text import Text
 
-from orchestrator.log import mask
+from orchestrator.log import mask, redact
 
 LINE_BYTES_MAX = 16_384
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -47,7 +47,8 @@ def parse(raw: bytes) -> dict[str, Any]:
         except ValueError:
             record = None
         if isinstance(record, dict) and isinstance(record.get("event"), str):
-            return record
+            # Each process masks by itself; a library that logs past that is caught here.
+            return dict(redact(None, "", record))
     return {"event": mask(_ANSI.sub("", text))}
 
 

@@ -18,7 +18,7 @@ from orchestrator.settings import Settings
 
 ADMIN = "admin"
 _AWAKE = (Stage.RUNNING, Stage.RUNNING_BUILDING, Stage.RUNNING_APP_STARTING, Stage.APP_STARTING)
-_MARK = "admin_token_made"
+_MARK, _LABEL = "admin_token_made", "first start"
 _TOKEN_LENGTH_MIN = 8
 _TOKEN_LETTERS = 40
 
@@ -26,7 +26,8 @@ _TOKEN_LETTERS = 40
 def prepare(settings: Settings) -> str:
     """Bring key, database and admin into being.
 
-    Returns the admin's token if it was made up just now, to be shown once; empty otherwise. Raises Refused or
+    Returns the admin's token if it was made up just now, to be shown once; empty otherwise. Until `shown` is called the
+    next start makes another one instead, so that a start that is cut off loses nobody the way in. Raises Refused or
     Unavailable with what to do.
     """
     create_key(settings.data / "key")
@@ -37,9 +38,18 @@ def prepare(settings: Settings) -> str:
     chosen = _checked(settings.admin_token)
     token, now = chosen or new_token(), time.time()
     admin = store.find_user(ADMIN) or store.create_user(ADMIN, full_name="Admin", is_admin=True, now=now)
-    store.add_token(admin.id, token_hash=token_hash(token), label="first start", role="write", now=now)
-    store.set_value(_MARK, "1")
+    for unseen in store.list_tokens(admin.id):
+        if unseen.label == _LABEL:
+            store.revoke_token(admin.id, unseen.id)
+    store.add_token(admin.id, token_hash=token_hash(token), label=_LABEL, role="write", now=now)
+    if chosen:
+        store.set_value(_MARK, "1")
     return "" if chosen else token
+
+
+def shown(settings: Settings) -> None:
+    """The admin's token has been shown: no later start makes one."""
+    open_store(settings.data / "dormouse.db").set_value(_MARK, "1")
 
 
 def new_token() -> str:

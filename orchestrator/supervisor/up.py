@@ -89,6 +89,7 @@ class Up:
         self._stop.set()
 
     async def _start(self) -> None:
+        from orchestrator.supervisor import first_start
         from orchestrator.supervisor.processes import specs
 
         began, settings = time.monotonic(), self._settings
@@ -104,6 +105,8 @@ class Up:
                 complaining.cancel()
         log.info("up", took_s=round(time.monotonic() - began, 1), data=str(settings.data))
         self._say_how_to_sign_in(token)
+        if token:
+            await asyncio.to_thread(first_start.shown, settings)
         print(f"ready: {ready_url(settings)}", flush=True)
         # A plain daemon thread: the interpreter must not wait for a push that goes on when the signal comes.
         threading.Thread(target=self._publish, name="samples", daemon=True).start()

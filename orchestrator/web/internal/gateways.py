@@ -103,7 +103,7 @@ def wake(request: Request, body: Held) -> dict[str, object]:
         "stage": space.stage.value if space else "",
         "space": space.full_name if space else "",
         "title": space.title if space else "",
-        "message": outcome.message or (problem.message if problem else ""),
+        "message": " ".join(part for part in (outcome.message, problem.message if problem else "") if part),
         "file": problem.file if problem else None,
         "line": problem.line if problem else None,
         "page": f"{context.settings.public_url}/spaces/{space.full_name}" if space else "",
