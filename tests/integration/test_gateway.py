@@ -379,9 +379,11 @@ async def test_a_quiet_space_is_withdrawn_and_woken_again(world: World, http: ai
     assert (await get(http, host))[1]["app"] == "nap-2"
 
 
-async def test_sleeps_under_random_requests_lose_nothing(world: World, http: aiohttp.ClientSession) -> None:
+@pytest.mark.parametrize("opens", ["", "hf_key"], ids=["public", "private"])
+async def test_sleeps_under_random_requests_lose_nothing(world: World, http: aiohttp.ClientSession, opens: str) -> None:
     """Each sleep ends the app at once, so that a request in flight would be lost and seen."""
-    host, control, rng = "soak.localhost", world.control, random.Random(7)
+    name = "private-soak" if opens else "soak"
+    host, control, rng = f"{name}.localhost", world.control, random.Random(7)
     awake, count, cancelled = "", 0, 0
     lock = asyncio.Lock()
 
@@ -392,7 +394,7 @@ async def test_sleeps_under_random_requests_lose_nothing(world: World, http: aio
                 cancelled += 1
             else:
                 count += 1
-                awake = await world.start_app(f"soak-{count}")
+                awake = await world.start_app(f"{name}-{count}")
             control.change(host, "serve", awake)
 
     async def sleep() -> bool:
@@ -410,13 +412,14 @@ async def test_sleeps_under_random_requests_lose_nothing(world: World, http: aio
             awake = ""
             return True
 
-    control.spaces[host] = FakeSpace(on_wake=visited, every_time=True)
-    results: list[int] = []
+    control.spaces[host] = FakeSpace(on_wake=visited, every_time=True, opens=opens)
+    results: list[tuple[int, str]] = []
 
     async def visit() -> None:
         while True:
             path = rng.choice(["/", "/slow?s=0.05", "/events?n=3&pause=0.02"])
-            results.append((await get(http, host, path))[0])
+            status, data = await get(http, host, path, authorization=f"Bearer {opens}")
+            results.append((status, "" if status == 200 else str(data)))
             await asyncio.sleep(rng.uniform(0, 0.8))
 
     visitors = [asyncio.create_task(visit()) for _ in range(4)]
@@ -431,7 +434,7 @@ async def test_sleeps_under_random_requests_lose_nothing(world: World, http: aio
         e for e in await asyncio.gather(*visitors, return_exceptions=True) if not isinstance(e, asyncio.CancelledError)
     ]
     assert not errors
-    assert set(results) == {200}
+    assert set(results) == {(200, "")}
     assert slept >= 3
     print(f"{slept} sleeps, {cancelled} cancelled, {len(results)} requests, none lost")
 
