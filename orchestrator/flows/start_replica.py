@@ -23,8 +23,9 @@ async def start_replica(tools: Tools, runtime: Runtime, space: Space, *, now: fl
     replica = new_replica(space, now=now)
     if not await asyncio.to_thread(tools.store.add_replica, replica):
         return None
-    await asyncio.to_thread(tools.logs.prune, space.id, keep=RUN_LOGS_KEPT, build_ids=())
     await resume_start(tools, runtime, space, replica)
+    # Only now: a visitor waits for the start, nobody for this.
+    await asyncio.to_thread(tools.logs.prune, space.id, keep=RUN_LOGS_KEPT, build_ids=())
     return replica
 
 
