@@ -20,8 +20,9 @@ from orchestrator.errors import Unavailable
 from orchestrator.gateway.activity import Tabs
 from orchestrator.gateway.clusters import APP, CONNECT_TIMEOUT_S, PRIVATE, Address
 
-WINDOW_SOCKET_S = 0.05
-"""A Unix socket connects or fails at once."""
+WINDOW_SOCKET_S = 0.15
+"""A Unix socket connects or fails at once; but a worker of Envoy may hear of the marker a little after Envoy has
+acknowledged it, and by so much more on a busy machine."""
 WINDOW_TCP_S = CONNECT_TIMEOUT_S + 0.2
 _LOOK_TIMEOUT_S = 5.0
 

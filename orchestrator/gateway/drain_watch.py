@@ -17,6 +17,8 @@ from orchestrator.gateway.drain import EnvoyAdmin, Look, is_quiet, window_s
 from orchestrator.gateway.routes import GatewayRoute, RouteTable
 from orchestrator.gateway.xds import DiscoveryServer
 
+PASSED_SETTLE_S = 0.5
+"""A held request that was let through is in no counter until Envoy has the answer and has chosen its cluster."""
 _PAUSE_MAX_S = 1.0
 _PAUSE_GROWTH = 1.2
 _SETTLE_INTERVALS = 1.5
@@ -36,11 +38,12 @@ class DrainWatch:
         admin: EnvoyAdmin,
         book: ActivityBook,
         idle_tab_s: float,
+        passed_at: Callable[[str], float],
         changed: Callable[[], None],
     ) -> None:
         self.quiet: dict[str, int] = {}
         self._table, self._discovery, self._admin, self._book = table, discovery, admin, book
-        self._idle_tab_s = idle_tab_s
+        self._idle_tab_s, self._passed_at = idle_tab_s, passed_at
         self._changed = changed
         self._tasks: dict[tuple[str, int], asyncio.Task[None]] = {}
 
@@ -87,7 +90,8 @@ class DrainWatch:
             after = await self._look(route.host)
             settled = after.at - stands_since > self._book.interval_s * _SETTLE_INTERVALS + _SETTLE_EXTRA_S
             tabs = self._tabs(route.host) if after.in_progress else _NO_TABS
-            quiet = is_quiet(before, after, window_s=window, tabs=tabs, settled=settled)
+            arrived = before.at - self._passed_at(route.host) >= PASSED_SETTLE_S
+            quiet = arrived and is_quiet(before, after, window_s=window, tabs=tabs, settled=settled)
             self._say(route.host, route.generation, quiet=quiet)
             before, pause = after, min(_PAUSE_MAX_S, max(window, pause * _PAUSE_GROWTH))
 

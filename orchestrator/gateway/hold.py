@@ -72,6 +72,7 @@ class Verdict:
 
 
 _PASS = Verdict("passed")
+_PASSED_MAX = 10_000
 _EVERYBODY = b""
 """The audience of a public Space, whatever its visitors show."""
 
@@ -112,6 +113,7 @@ class Holder:
         self._public_until: dict[str, float] = {}
         """Hosts without a route that the control plane has just called public."""
         self._tasks: set[asyncio.Task[None]] = set()
+        self._passed: dict[str, float] = {}
         self._held = 0
         self._per_host = max(1, settings.hold_requests_max // _SHARE_PER_HOST)
 
@@ -121,9 +123,21 @@ class Holder:
         try:
             verdict = await self._decide(visit)
             outcome = verdict.outcome
+            if verdict.reply is None:
+                self._remember_passed(visit.host)
             return self._with_admission(visit, verdict)
         finally:
             metrics.HOLD_SECONDS.labels(outcome).observe(time.monotonic() - began)
+
+    def passed_at(self, host: str) -> float:
+        """When a held request for `host` was last let through (monotonic seconds); 0 if not lately."""
+        return self._passed.get(host, 0.0)
+
+    def _remember_passed(self, host: str) -> None:
+        now = time.monotonic()
+        if len(self._passed) >= _PASSED_MAX:
+            self._passed = {name: at for name, at in self._passed.items() if now - at < _LINGER_S}
+        self._passed[host] = now
 
     async def _decide(self, visit: Visit) -> Verdict:
         asks_anew = bool(visit.credentials.signed) and not self._knows(visit.host, visit.credentials.signed)

@@ -60,15 +60,16 @@ class Agent:
         self._book = ActivityBook(byte_log_interval_s(settings))
         self._control = ControlPlane(run / "internal.sock", GATEWAY_ID)
         self._admin = EnvoyAdmin(run / "envoy-admin.sock")
+        holder = Holder(settings, run=run, table=self._table, discovery=self._discovery, control=self._control)
         self._drains = DrainWatch(
             table=self._table,
             discovery=self._discovery,
             admin=self._admin,
             book=self._book,
             idle_tab_s=settings.idle_tab_s,
+            passed_at=holder.passed_at,
             changed=self._pulse.beat,
         )
-        holder = Holder(settings, run=run, table=self._table, discovery=self._discovery, control=self._control)
         self._authorization = Authorization(holder, settings.spaces_domain)
         self._reports = Reports(
             self._book, spaces_domain=settings.spaces_domain, interval_s=settings.activity_interval_s

@@ -65,4 +65,4 @@ def test_only_tabs_that_are_long_idle_do_not_count(in_progress: int, tabs: Tabs,
 
 def test_a_tcp_replica_is_watched_longer_than_a_connection_may_take() -> None:
     assert window_s(Address(ip="10.0.0.1", port=80)) > CONNECT_TIMEOUT_S
-    assert window_s(Address(socket="apps/a.sock")) == 0.05
+    assert window_s(Address(socket="apps/a.sock")) < CONNECT_TIMEOUT_S
