@@ -24,6 +24,8 @@ from orchestrator.ports.runtime import Runtime, StaticSites
 
 log = structlog.get_logger()
 GATEWAY_ALIVE_S = 10.0
+REPORT_DELAY_S = 2.0
+"""A gateway reports each second what Envoy told it."""
 STOP_GRACE_S, DELETED_GRACE_S = 10.0, 1.0
 ROUNDS_MAX = 6
 """A plan that is carried out leads to another one at once; this bounds how many before others get their turn."""
@@ -84,7 +86,11 @@ class Reconciler:
             route=store.route(space.host),
             gateways=store.gateways(time.time() - GATEWAY_ALIVE_S),
             seen=self.sight.seen,
-            policy=IdlePolicy(sleep_after_s=sleep_after, idle_tab_s=settings.idle_tab_s),
+            policy=IdlePolicy(
+                sleep_after_s=sleep_after,
+                idle_tab_s=settings.idle_tab_s,
+                reported_within_s=settings.activity_interval_s + REPORT_DELAY_S,
+            ),
         )
 
     async def start(self, space_id: str) -> None:

@@ -23,6 +23,8 @@ class IdlePolicy:
     """Idle seconds until sleep; NEVER keeps awake."""
     idle_tab_s: int
     """Longer limit after which streams that carry nothing but keep-alives no longer count as use."""
+    reported_within_s: float = 0.0
+    """So much later, at the latest, every gateway has reported what happened."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ A plan may be made from the same view twice and carried out twice: every action 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from orchestrator.domain.idle import Activity, FallAsleep, IdlePolicy, decide_idle
+from orchestrator.domain.idle import Activity, FallAsleep, IdlePolicy, KeepAwake, decide_idle
 from orchestrator.domain.lifecycle import Stage, plain
 from orchestrator.domain.names import BuildId, ReplicaId
 from orchestrator.domain.space import Build, BuildStatus, Gateway, Replica, ReplicaState, Route, RouteMode, Space
@@ -236,20 +236,28 @@ def _plan_sleep(view: View, now: float) -> tuple[Action, ...]:
         return (CancelDrain(route),) if route.mode is RouteMode.DRAIN else ()
     if route.mode is RouteMode.DRAIN:
         return _plan_drain(view, route, now)
-    ready_at = max((r.ready_at or 0.0 for r in view.replicas if r.id == route.replica_id), default=route.since)
     if route.mode is not RouteMode.SERVE or space.stage in (Stage.BUILDING, Stage.APP_STARTING):
         return ()
-    activity = Activity(ready_at=ready_at, active_at=space.last_active_at, moved_at=space.last_moved_at)
-    verdict = decide_idle(activity, view.policy, now)
+    verdict = _idle(view, route, now)
     return (BeginDrain(route, verdict.why),) if isinstance(verdict, FallAsleep) and view.gateways else ()
 
 
+def _idle(view: View, route: Route, now: float) -> KeepAwake | FallAsleep:
+    space = view.space
+    ready_at = max((r.ready_at or 0.0 for r in view.replicas if r.id == route.replica_id), default=route.since)
+    activity = Activity(ready_at=ready_at, active_at=space.last_active_at, moved_at=space.last_moved_at)
+    return decide_idle(activity, view.policy, now)
+
+
 def _plan_drain(view: View, route: Route, now: float) -> tuple[Action, ...]:
-    age = now - route.since
-    forced = view.space.sleep_asked_at is not None and age >= FORCED_DRAIN_S
+    age, asked = now - route.since, view.space.sleep_asked_at is not None
     quiet = bool(view.gateways) and all(g.quiet.get(route.host) == route.generation for g in view.gateways)
-    if quiet or forced:
+    if asked and (quiet or age >= FORCED_DRAIN_S):
         return (Sleep(route),)
+    if quiet and age >= view.policy.reported_within_s:
+        # By now everything that came before the marker is known: a request whose news was still on its way when the
+        # drain began, and which perhaps left work behind in the app, keeps the Space awake after all.
+        return (Sleep(route),) if isinstance(_idle(view, route, now), FallAsleep) else (CancelDrain(route),)
     return (CancelDrain(route),) if age >= DRAIN_LIMIT_S else ()
 
 

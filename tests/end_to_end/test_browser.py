@@ -94,16 +94,16 @@ def test_the_waking_page_turns_into_the_app(samples: Product, page: Page, name: 
 
 
 def test_an_app_falls_asleep_by_itself_after_its_tab_is_closed(samples: Product, browser: Any) -> None:
-    samples.api("POST", "/api/spaces/admin/gradio/sleeptime", json={"seconds": 3})
+    samples.api("POST", "/api/spaces/admin/streamlit/sleeptime", json={"seconds": 3})
     context = browser.new_context()
     page = context.new_page()
-    page.goto(samples.app_url("gradio"))
-    _use_gradio(page)
-    page.wait_for_timeout(6_000)
-    assert samples.runtime("gradio")["stage"] == "RUNNING", "an open tab counts as use"
+    page.goto(samples.app_url("streamlit"))
+    _use_streamlit(page)
+    page.wait_for_timeout(8_000)
+    assert samples.runtime("streamlit")["stage"] == "RUNNING", "the WebSocket of an open tab counts as use"
     context.close()
-    samples.wait_stage("gradio", "SLEEPING", limit_s=60)
-    samples.api("POST", "/api/spaces/admin/gradio/sleeptime", json={"seconds": -1})
+    samples.wait_stage("streamlit", "SLEEPING", limit_s=60)
+    samples.api("POST", "/api/spaces/admin/streamlit/sleeptime", json={"seconds": -1})
 
 
 def test_signing_in_and_pausing_by_the_page(samples: Product, page: Page) -> None:

@@ -51,13 +51,28 @@ def test_without_a_live_gateway_nothing_falls_asleep() -> None:
     assert plan.make_plan(view(gateways=[]), NOW + 60) == ()
 
 
+def test_news_that_was_on_its_way_when_the_drain_began_cancels_the_sleep() -> None:
+    drain = replace(ROUTE, mode=RouteMode.DRAIN, generation=8, since=NOW)
+    policy = IdlePolicy(sleep_after_s=60, idle_tab_s=600, reported_within_s=4)
+    quiet = replace(GATEWAY, quiet={ROUTE.host: 8})
+
+    def planned(active_at: float, now: float) -> tuple[plan.Action, ...]:
+        used = replace(SPACE, last_active_at=active_at, last_moved_at=active_at)
+        return plan.make_plan(view(space=used, route=drain, gateways=[quiet], policy=policy), now)
+
+    assert planned(NOW - 60, NOW + 3) == (), "the last report before the marker may still be on its way"
+    assert planned(NOW - 60, NOW + 4) == (plan.Sleep(drain),)
+    assert planned(NOW - 1, NOW + 4) == (plan.CancelDrain(drain),)
+
+
 def test_every_gateway_must_be_quiet_for_this_very_drain() -> None:
+    idle = replace(SPACE, last_active_at=NOW - 99, last_moved_at=NOW - 99)
     drain = replace(ROUTE, mode=RouteMode.DRAIN, generation=8, since=NOW - 1)
     quiet, busy = replace(GATEWAY, quiet={ROUTE.host: 8}), replace(GATEWAY, id="h")
     old = replace(GATEWAY, quiet={ROUTE.host: 7})
-    assert plan.make_plan(view(route=drain, gateways=[quiet]), NOW) == (plan.Sleep(drain),)
-    assert plan.make_plan(view(route=drain, gateways=[quiet, busy]), NOW) == ()
-    assert plan.make_plan(view(route=drain, gateways=[old]), NOW) == ()
+    assert plan.make_plan(view(space=idle, route=drain, gateways=[quiet]), NOW) == (plan.Sleep(drain),)
+    assert plan.make_plan(view(space=idle, route=drain, gateways=[quiet, busy]), NOW) == ()
+    assert plan.make_plan(view(space=idle, route=drain, gateways=[old]), NOW) == ()
 
 
 def test_a_drain_without_a_quiet_moment_is_given_up() -> None:
