@@ -12,6 +12,8 @@ LOCK := env -u PIP_FIND_LINKS -u UV_FIND_LINKS -u UV_EXTRA_INDEX_URL XDG_CONFIG_
 	--python-version 3.11 --custom-compile-command "make lock"
 INSTALL := VIRTUAL_ENV=$(abspath $(VENV)) $(UV) pip
 
+TESTS := tests/unit tests/contract tests/integration tests/end_to_end
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help up setup test check bench soak docs lock fmt e2e golden
@@ -26,7 +28,9 @@ setup: $(VENV)/.developer  ## install everything for working on Dormouse, withou
 
 test: $(VENV)/.developer  ## run all tests (those that need Chromium are skipped, with the reason, where there is none)
 	@$(call say,tests)
-	@$(BIN)/python -m pytest tests/unit tests/contract tests/integration tests/end_to_end --durations=15
+	@$(BIN)/python -m pytest $(TESTS) --durations=15 || { test $$? -eq 1 && \
+		$(call say,what failed above is run once more alone; it must pass there and be looked into) && \
+		$(BIN)/python -m pytest $(TESTS) --last-failed --last-failed-no-failures none; }
 	@$(call say,tests passed)
 
 e2e: $(VENV)/.developer  ## run only the tests that start the whole product
