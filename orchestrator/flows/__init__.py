@@ -11,4 +11,5 @@ life             the owner's orders: pause, restart, sleep time, variables, dele
 create_space     name                     -> Space with a repository
 status           what a waiting person is told
 collect_garbage  what nothing refers to   -> removed
+tell             what several of them do after a change
 """

@@ -5,10 +5,11 @@ import secrets
 
 import structlog
 
-from orchestrator.domain.lifecycle import Event, ImpossibleTransition
+from orchestrator.domain.lifecycle import Event
 from orchestrator.domain.space import Build, BuildStatus, Problem, Space
 from orchestrator.errors import Unavailable
 from orchestrator.flows.context import Tools
+from orchestrator.flows.tell import happen_if_possible
 from orchestrator.ports import signals
 from orchestrator.ports.build_queue import CONTRACT_VERSION, BuildOrder, BuildQueue
 
@@ -56,8 +57,5 @@ def abandon_build(tools: Tools, space: Space, build: Build, *, now: float) -> No
     problem = Problem("worker-lost", f"The worker ended {build.attempt} times during this build. Ask an admin to look.")
     if not tools.store.build_finished(build.id, BuildStatus.FAILED, now=now, problem=problem):
         return
-    try:
-        tools.store.happen(space.id, Event.BUILD_FAILED, now=now, text="build given up", problem=problem)
-    except ImpossibleTransition:
-        log.info("event_too_late", space=space.full_name, event_name=Event.BUILD_FAILED.value)
+    happen_if_possible(tools, space, Event.BUILD_FAILED, "build given up", now=now, problem=problem)
     tools.signals.send_soon(signals.space_channel(space.id), "changed")

@@ -8,6 +8,7 @@
 
 from orchestrator.domain.space import Route, RouteMode, Space
 from orchestrator.flows.context import Tools
+from orchestrator.flows.tell import tell
 from orchestrator.ports import signals
 
 
@@ -32,8 +33,7 @@ def fall_asleep(tools: Tools, space: Space, route: Route, *, now: float) -> bool
     """False if a request came in time."""
     slept = tools.store.fall_asleep(space.id, route.host, expect=route.generation, now=now)
     if slept:
-        tools.signals.send_soon(signals.CONTROLLER, space.id)
-        tools.signals.send_soon(signals.space_channel(space.id), "changed")
+        tell(tools, space.id)
     tools.signals.send_soon(signals.ROUTES)
     return slept
 

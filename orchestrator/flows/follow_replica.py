@@ -5,12 +5,12 @@ from typing import Any
 
 import structlog
 
-from orchestrator.domain.lifecycle import Event, ImpossibleTransition
+from orchestrator.domain.lifecycle import Event
 from orchestrator.domain.names import ReplicaId
 from orchestrator.domain.space import Problem, Replica, Space
 from orchestrator.domain.waking import CRASH_TRIES, STABLE_S, START_TRIES, back_off_s
-from orchestrator.errors import Missing
 from orchestrator.flows.context import Tools
+from orchestrator.flows.tell import happen_if_possible
 from orchestrator.ports import signals
 
 log = structlog.get_logger()
@@ -85,8 +85,5 @@ def replica_lost(tools: Tools, space: Space, replica: Replica, reason: str, deta
 
 
 def _happen(tools: Tools, space: Space, event: Event, text: str, *, now: float, **fields: Any) -> None:
-    try:
-        tools.store.happen(space.id, event, now=now, text=text, **fields)
-    except (ImpossibleTransition, Missing):
-        log.info("event_too_late", space=space.full_name, event_name=event.value)
+    happen_if_possible(tools, space, event, text, now=now, **fields)
     tools.signals.send_soon(signals.space_channel(space.id), "changed")

@@ -8,17 +8,12 @@ from orchestrator.domain.space import NEVER, BuildStatus, RouteMode, Space, Vari
 from orchestrator.errors import Conflict, Invalid, Refused
 from orchestrator.flows.context import Tools
 from orchestrator.flows.request_build import request_build
+from orchestrator.flows.tell import tell
 from orchestrator.ports import signals
 
 VARIABLE_BYTES_MAX = 64 * 1024
 VARIABLES_MAX = 200
 SLEEP_TIME_S_MAX = 30 * 24 * 3600
-
-
-def tell(tools: Tools, space_id: str) -> None:
-    """Hint everybody who waits for this Space."""
-    tools.signals.send_soon(signals.CONTROLLER, space_id)
-    tools.signals.send_soon(signals.space_channel(space_id), "changed")
 
 
 def happen(

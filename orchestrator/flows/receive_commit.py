@@ -20,7 +20,7 @@ from orchestrator.domain.space import BuildStatus, Problem, Space
 from orchestrator.errors import DormouseError, Invalid
 from orchestrator.flows.context import Tools
 from orchestrator.flows.request_build import request_build
-from orchestrator.ports import signals
+from orchestrator.flows.tell import tell
 
 log = structlog.get_logger()
 MAIN = "refs/heads/main"
@@ -107,8 +107,7 @@ def _refuse(tools: Tools, space: Space, refusal: Refusal, text: str, fields: dic
         if build.space_id == space.id:
             tools.store.build_finished(build.id, BuildStatus.SUPERSEDED, now=now)
     after = tools.store.happen(space.id, event, now=now, text=f"{text} - {problem}", problem=problem, **fields)
-    tools.signals.send_soon(signals.CONTROLLER, space.id)
-    tools.signals.send_soon(signals.space_channel(space.id), "changed")
+    tell(tools, space.id)
     return after
 
 

@@ -6,13 +6,12 @@ from typing import Any
 
 import structlog
 
-from orchestrator.domain.lifecycle import Event, ImpossibleTransition, Stage
+from orchestrator.domain.lifecycle import Event, Stage
 from orchestrator.domain.plan import BUILD_ATTEMPTS
 from orchestrator.domain.space import Build, BuildStatus, Problem, Revision, Space
-from orchestrator.errors import Missing
 from orchestrator.flows.collect_garbage import prune_space
 from orchestrator.flows.context import Tools
-from orchestrator.ports import signals
+from orchestrator.flows.tell import happen_if_possible, tell
 from orchestrator.ports.build_queue import BuildResult, Failure
 
 log = structlog.get_logger()
@@ -30,8 +29,7 @@ def record_build(tools: Tools, space: Space, build: Build, result: BuildResult, 
     else:
         recorded = _record_image(tools, space, build, result, now=now)
     if recorded:
-        tools.signals.send_soon(signals.CONTROLLER, space.id)
-        tools.signals.send_soon(signals.space_channel(space.id), "changed")
+        tell(tools, space.id)
     return recorded
 
 
@@ -42,10 +40,7 @@ def _record_failure(tools: Tools, space: Space, build: Build, failure: Failure, 
     if not tools.store.build_finished(build.id, BuildStatus.FAILED, now=now, problem=problem):
         return False
     event = _EVENTS.get(failure.stage, Event.BUILD_FAILED)
-    try:
-        tools.store.happen(space.id, event, now=now, text=f"build failed: {problem.message[:300]}", problem=problem)
-    except (ImpossibleTransition, Missing):
-        log.info("event_too_late", space=space.full_name, event_name=event.value)
+    happen_if_possible(tools, space, event, f"build failed: {problem.message[:300]}", now=now, problem=problem)
     log.info("build_failed", space=space.full_name, build=build.id, code=problem.code)
     return True
 
@@ -73,10 +68,7 @@ def _record_image(tools: Tools, space: Space, build: Build, result: BuildResult,
         "wake_asked_at": None,
         "start_failures": 0,
     }
-    try:
-        tools.store.happen(space.id, Event.BUILD_SUCCEEDED, now=now, text=f"built {build.sha[:8]}", **fields)
-    except (ImpossibleTransition, Missing):
-        log.info("event_too_late", space=space.full_name, event_name=Event.BUILD_SUCCEEDED.value)
+    happen_if_possible(tools, space, Event.BUILD_SUCCEEDED, f"built {build.sha[:8]}", now=now, **fields)
     took = now - (build.started_at or build.created_at)
     log.info("build_succeeded", space=space.full_name, build=build.id, took_s=round(took, 2))
     return True

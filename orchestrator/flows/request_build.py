@@ -7,7 +7,7 @@ from orchestrator.domain.lifecycle import Event, Stage
 from orchestrator.domain.names import CommitSha
 from orchestrator.domain.space import Space
 from orchestrator.flows.context import Tools
-from orchestrator.ports import signals
+from orchestrator.flows.tell import tell
 
 
 def request_build(
@@ -33,6 +33,5 @@ def request_build(
         tools.store.request_build(space.id, sha, factory=factory, now=now)
         wanted: dict[str, Any] = {"problem": None, "start_failures": 0, "start_not_before": 0.0, **(fields or {})}
         after = tools.store.happen(space.id, Event.COMMIT_ACCEPTED, now=now, text=text, **wanted)
-    tools.signals.send_soon(signals.CONTROLLER, space.id)
-    tools.signals.send_soon(signals.space_channel(space.id), "changed")
+    tell(tools, space.id)
     return after

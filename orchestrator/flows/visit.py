@@ -10,6 +10,7 @@ from orchestrator.domain.lifecycle import VISITOR, Answer, Event, ImpossibleTran
 from orchestrator.domain.space import Route, RouteMode, Space
 from orchestrator.errors import Conflict
 from orchestrator.flows.context import Tools
+from orchestrator.flows.tell import tell
 from orchestrator.ports import signals
 
 
@@ -84,6 +85,5 @@ def _wake(tools: Tools, space: Space, now: float) -> Space:
         )
     except (Conflict, ImpossibleTransition):
         return tools.store.space(space.id) or space
-    tools.signals.send_soon(signals.CONTROLLER, space.id)
-    tools.signals.send_soon(signals.space_channel(space.id), "changed")
+    tell(tools, space.id)
     return space
